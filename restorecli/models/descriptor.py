@@ -1,0 +1,66 @@
+"""What the engine must know of a network, as data.
+
+The engine never looks inside a network: it reads a :class:`Descriptor`, plans its tiles from it and hands the tiles
+to a backend. The same descriptor travels as text in the metadata of the weights file and of the ONNX file, so that a
+backend that never imports torch knows as much as one that does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+TASKS = ("dehaze", "derain")
+DTYPES = ("fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """The outside of a generator that maps an RGB photo to an RGB photo of the same size.
+
+    All lengths are in pixels of the photo.
+    """
+
+    task: str
+    """``dehaze`` or ``derain``: what the generator removes."""
+    architecture: str
+    """Which class of ``restorecli.models`` builds it, for example ``unet``."""
+    stride: int
+    """Height and width of what the network is given must be multiples of this (tile origins too)."""
+    halo: int
+    """Receptive field radius: an output pixel depends on no input pixel further away than this, and on the thumbnail.
+    A tile with this much context around it (and aligned to ``stride``) is exact."""
+    thumbnail: int
+    """Edge of the square thumbnail of the whole photo that is the second input; 0 when there is none."""
+    dtypes: tuple[str, ...] = ("fp32", "bf16", "fp16")
+    """Precisions the network is known to work in, best first."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no network can have (:class:`ValueError` names the field)."""
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {', '.join(TASKS)}, not {self.task!r}")
+        if self.stride < 1 or self.halo < 0 or self.thumbnail < 0:
+            raise ValueError("stride must be at least 1, halo and thumbnail at least 0")
+        unknown = [name for name in self.dtypes if name not in DTYPES]
+        if unknown or not self.dtypes:
+            raise ValueError(f"dtypes must be among {', '.join(DTYPES)}, not {self.dtypes!r}")
+
+    def to_json(self) -> str:
+        """The descriptor as one line of JSON, for a file's metadata."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Descriptor:
+        """Read what :meth:`to_json` wrote; :class:`ValueError` when it is not that."""
+        try:
+            values = json.loads(text)
+            known = {field.name for field in fields(cls)}
+            if not isinstance(values, dict) or set(values) != known:
+                raise ValueError(f"expected the fields {', '.join(sorted(known))}")
+            values["dtypes"] = tuple(values["dtypes"])
+            for name in ("stride", "halo", "thumbnail"):
+                if type(values[name]) is not int:
+                    raise ValueError(f"{name} must be a whole number")
+            return cls(**values)
+        except (TypeError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a network descriptor: {error}") from error

@@ -1,0 +1,204 @@
+"""The fast generator that the shipped weights use.
+
+A U-Net of plain residual 3x3 blocks. Plain convolutions are what every backend runs fastest; there is no
+normalisation over space, so a tile with a halo of the receptive field gives what the whole photo gives. What must be
+known of the whole photo (airlight, how dense the haze is, how heavy the rain) comes from a thumbnail through a small
+global encoder that scales and shifts the bottleneck (FiLM, Perez et al., AAAI 2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restorecli.models.descriptor import Descriptor
+
+HEADS = ("residual", "affine")
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The shape of a :class:`UNet`; everything needed to build it again."""
+
+    head: str = "residual"
+    """How the output is tied to the input: ``residual`` adds a layer (rain), ``affine`` applies a gain and a bias per
+    pixel and channel (haze: ``J = I / t + A (1 - 1 / t)`` is affine in ``I``)."""
+    stem: int = 2
+    """Pixel-unshuffle factor: the network works at 1 / stem of the photo's resolution, without losing a value."""
+    widths: tuple[int, ...] = (40, 80, 128)
+    """Channels of each level, from the finest to the bottleneck; each level halves the resolution."""
+    blocks: tuple[int, ...] = (1, 2, 3)
+    """Residual blocks of each level; levels above the bottleneck have as many on the way up."""
+    thumbnail: int = 64
+    """Edge in pixels of the square thumbnail of the whole photo."""
+    global_width: int = 96
+    """Length of the vector that the global encoder makes of the thumbnail."""
+
+    def problems(self) -> list[str]:
+        """What is wrong with these values, one sentence each; empty when nothing is."""
+        found = []
+        if self.head not in HEADS:
+            found.append(f"head must be one of {', '.join(HEADS)}, not {self.head!r}")
+        if self.stem not in (1, 2, 4):
+            found.append(f"stem must be 1, 2 or 4, not {self.stem}")
+        if len(self.widths) != len(self.blocks) or len(self.widths) < 2:
+            found.append("widths and blocks must have the same length, at least 2")
+        if any(value < 1 for value in (*self.widths, *self.blocks)):
+            found.append("widths and blocks must be at least 1")
+        if self.thumbnail % 16 or self.thumbnail < 16:
+            found.append(f"thumbnail must be a multiple of 16, not {self.thumbnail}")
+        if self.global_width < 8:
+            found.append(f"global_width must be at least 8, not {self.global_width}")
+        return found
+
+
+class ResidualBlock(nn.Module):
+    """``x + conv(relu(conv(x)))`` with 3x3 convolutions; (B, C, H, W) in and out."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(x), inplace=True))
+
+
+class GlobalEncoder(nn.Module):
+    """Thumbnail (B, 3, S, S) in [0, 1] -> vector (B, width) about the whole photo."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        quarter, half = max(8, width // 4), max(8, width // 2)
+        self.convs = nn.Sequential(
+            nn.Conv2d(3, quarter, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(quarter, half, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(half, width, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+        )
+        self.mix = nn.Linear(2 * width, width)
+
+    def forward(self, thumbnail: Tensor) -> Tensor:
+        features = self.convs(thumbnail)
+        # Mean and maximum: how much of something there is, and whether it is there at all (the brightest airlight).
+        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
+        return F.relu(self.mix(pooled))
+
+
+class UNet(nn.Module):
+    """Photo (B, 3, H, W) in [0, 1] and thumbnail (B, 3, S, S) in [0, 1] -> photo (B, 3, H, W), not clamped.
+
+    H and W are multiples of ``stride``. At initialisation the output is the input. The layers run in the precision of
+    the weights, the output has the precision of the photo: give an fp32 photo to bf16 weights.
+    """
+
+    def __init__(self, config: UNetConfig) -> None:
+        super().__init__()
+        problems = config.problems()
+        if problems:
+            raise ValueError("; ".join(problems))
+        self.config = config
+        widths, blocks = config.widths, config.blocks
+        self.stem = nn.Conv2d(3 * config.stem**2, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+            for width, count in zip(widths[:-1], blocks[:-1], strict=True)
+        )
+        self.down = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.bottleneck = nn.ModuleList(ResidualBlock(widths[-1]) for _ in range(blocks[-1]))
+        self.up = nn.ModuleList(
+            nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.decoder = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+            for width, count in zip(widths[:-1], blocks[:-1], strict=True)
+        )
+        self.head = nn.Conv2d(widths[0], (3 if config.head == "residual" else 6) * config.stem**2, 3, padding=1)
+        self.global_encoder = GlobalEncoder(config.global_width)
+        self.film = nn.Linear(config.global_width, 2 * widths[-1] * blocks[-1])
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """He initialisation; residual branches start small, the head and FiLM at zero, so that output = input."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                module.second.weight.data.mul_(0.1)
+        for layer in (self.head, self.film):
+            nn.init.zeros_(layer.weight)
+
+    @property
+    def stride(self) -> int:
+        """Height and width of the input must be multiples of this, in pixels."""
+        return self.config.stem * 2 ** (len(self.config.widths) - 1)
+
+    @property
+    def halo(self) -> int:
+        """Receptive field radius in pixels, rounded up to a multiple of the stride.
+
+        Counted back from the output: a 3x3 convolution at scale ``s`` (photo pixels per feature) reaches ``s`` pixels
+        further; crossing from scale ``s`` to ``2 s`` looks at the whole ``2 s`` cell, that is ``s`` pixels further at
+        most. The stem's cell of ``stem`` pixels adds ``stem - 1``.
+        """
+        scale = self.config.stem
+        reach = scale - 1 + 2 * scale
+        for count in self.config.blocks[:-1]:
+            reach += 2 * (2 * count) * scale + scale
+            scale *= 2
+        reach += 2 * self.config.blocks[-1] * scale
+        return -(-reach // self.stride) * self.stride
+
+    def descriptor(self, task: str) -> Descriptor:
+        """What the engine must know of this network when it does ``task``."""
+        return Descriptor(
+            task=task, architecture="unet", stride=self.stride, halo=self.halo, thumbnail=self.config.thumbnail
+        )
+
+    def features(self, x: Tensor, thumbnail: Tensor) -> list[Tensor]:
+        """Features of the encoder, finest level first and the bottleneck's last, each (B, C, h, w)."""
+        return self._encode(x, thumbnail)
+
+    def _encode(self, x: Tensor, thumbnail: Tensor) -> list[Tensor]:
+        found = []
+        x, thumbnail = x.to(self.stem.weight.dtype), thumbnail.to(self.stem.weight.dtype)
+        x = self.stem(F.pixel_unshuffle(x, self.config.stem) if self.config.stem > 1 else x)
+        for blocks, down in zip(self.encoder, self.down, strict=True):
+            x = blocks(x)
+            found.append(x)
+            x = down(x)
+        film = self.film(self.global_encoder(thumbnail))
+        film = film.view(film.shape[0], len(self.bottleneck), 2, -1, 1, 1)
+        for index, block in enumerate(self.bottleneck):
+            x = block(x * (1 + film[:, index, 0]) + film[:, index, 1])
+        found.append(x)
+        return found
+
+    def forward(self, x: Tensor, thumbnail: Tensor) -> Tensor:
+        *skips, y = self._encode(x, thumbnail)
+        for up, blocks, skip in zip(reversed(self.up), reversed(self.decoder), reversed(skips), strict=True):
+            y = blocks(F.pixel_shuffle(up(y), 2) + skip)
+        y = self.head(y)
+        if self.config.stem > 1:
+            y = F.pixel_shuffle(y, self.config.stem)
+        # The photo's own precision from here on: bf16 cannot tell neighbouring 8-bit levels (or gains near 1) apart.
+        y = y.to(x.dtype)
+        if self.config.head == "residual":
+            return x + y
+        gain, bias = y.chunk(2, dim=1)
+        return x * (1 + gain) + bias
+
+    def config_dict(self) -> dict[str, object]:
+        """The configuration as plain values, for a file's metadata."""
+        return asdict(self.config)

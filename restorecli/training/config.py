@@ -1,0 +1,322 @@
+"""What a training run is made of: dataclasses whose field docstrings are the documentation of the presets.
+
+A preset is a TOML file with the same sections. Every field has a default; unknown fields are refused with the nearest
+known name, and all problems of a file are reported at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from restorecli.errors import UsageError
+from restorecli.models.descriptor import TASKS
+from restorecli.models.unet import UNetConfig
+
+METHODS = ("cyclegan", "cdd", "dcd")
+PRESETS = ("dehaze", "derain")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where crops come from."""
+
+    crop: int = 128
+    """Edge of a training crop in pixels; a multiple of the generator's stride."""
+    batch: int = 8
+    """Crops of a step."""
+    scale: tuple[float, float] = (0.5, 1.0)
+    """Photos are reduced to a share of their size drawn from this range before a crop is cut."""
+    rotate: float = 0.0
+    """Share of crops turned by 90 degrees: lines of every direction for rain, never for haze, which knows up."""
+    gamma: float = 0.3
+    """Share of clear crops made darker or brighter by a gamma of 0.6 to 1.7."""
+    jpeg: float = 0.3
+    """Share of rendered crops that go through JPEG at quality 50 to 95."""
+    alone: float = 0.25
+    """Share of rendered crops whose thumbnail is of the crop alone, as if it were the whole photo."""
+    exclude: tuple[str, ...] = ()
+    """File name patterns (as in a shell) that are left out of every folder: what is kept for testing."""
+    rgbd: str = ""
+    """A folder with ``rgb/`` and ``depth/`` (same stems) whose photos join the clear ones, for haze with true depth."""
+    rgbd_share: float = 0.35
+    """Share of rendered crops that come from ``rgbd``, when it is given."""
+    cache_mb: int = 1500
+    """Decoded photos kept in memory by each worker."""
+
+
+@dataclass(frozen=True)
+class RenderedConfig:
+    """Training on rendered degradations, whose clear side is known."""
+
+    weight: float = 1.0
+    """Weight of the rendered loss; 0 leaves it out, for strictly unpaired learning."""
+    frequency: float = 0.1
+    """Weight, within the rendered loss, of the L1 distance of spectra beside the L1 distance of pixels."""
+
+
+@dataclass(frozen=True)
+class UnpairedConfig:
+    """The contrastive CycleGAN on unpaired photos."""
+
+    weight: float = 1.0
+    """Weight of all unpaired losses beside the rendered one; 0 leaves the whole branch out."""
+    start: int = 0
+    """First step with unpaired losses; before it, only rendered degradations are learnt."""
+    every: int = 1
+    """An unpaired step follows every so many steps."""
+    batch: int = 4
+    """Crops of each domain in an unpaired step."""
+    gan: str = "hinge"
+    """Adversarial loss: ``hinge`` or ``lsgan``."""
+    adversarial: float = 0.5
+    """Weight of the adversarial loss of each generator."""
+    cycle: float = 5.0
+    """Weight of the cycle consistency (L1) of each cycle."""
+    identity: float = 1.0
+    """Weight of the identity loss (L1): a generator leaves photos of its target domain as they are."""
+    contrast: float = 0.5
+    """Weight of the contrastive loss in both directions."""
+    patches: int = 128
+    """Patches sampled in each feature layer."""
+    temperature: float = 0.07
+    """Temperature of the patch-contrastive loss."""
+    queue: int = 128
+    """Negatives of each layer that the negative generators make (method ``cdd``)."""
+    noise: int = 64
+    """Length of the noise vector of a negative generator (method ``cdd``)."""
+    diversity: float = 1.0
+    """Weight of the negative generators' diversity term (method ``cdd``)."""
+    lr: float = 1e-4
+    """Learning rate of the clear-to-degraded generator, the discriminators, the heads and the negative generators."""
+    degrader: tuple[int, ...] = (24, 48, 64)
+    """Widths of the clear-to-degraded generator."""
+    discriminator: int = 48
+    """Channels of the discriminators' first layer."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How the restoring generator learns."""
+
+    lr: float = 4e-4
+    """Learning rate after the warm-up."""
+    warmup: int = 300
+    """Steps over which the learning rate rises from 0."""
+    decay: float = 0.35
+    """Share of the steps, at the end, over which the learning rate falls linearly to 0."""
+    beta2: float = 0.99
+    """Second beta of Adam; the first is 0.9."""
+    clip: float = 1.0
+    """Largest norm of the gradient of each player."""
+    ema: float = 0.999
+    """Decay of the moving average of the generator's weights, which is what is saved and used."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A whole run."""
+
+    task: str = "derain"
+    """``dehaze`` or ``derain``."""
+    method: str = "dcd"
+    """What guides the unpaired branch: ``cyclegan`` (patch NCE alone), ``cdd`` or ``dcd``."""
+    steps: int = 40000
+    """Length of the run in optimiser steps."""
+    seed: int = 0
+    """Seed of weights, crops and degradations."""
+    log_every: int = 50
+    """Steps between lines of the log."""
+    checkpoint_every: int = 500
+    """Steps between checkpoints."""
+    sample_every: int = 1000
+    """Steps between sample sheets."""
+    validate_every: int = 2000
+    """Steps between validations, when a validation set is given."""
+    generator: UNetConfig = field(default_factory=UNetConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    rendered: RenderedConfig = field(default_factory=RenderedConfig)
+    unpaired: UnpairedConfig = field(default_factory=UnpairedConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the values, one sentence each."""
+        found = [f"generator.{problem}" for problem in self.generator.problems()]
+        stride = self.generator.stem * 2 ** (len(self.generator.widths) - 1)
+        checks = (
+            (self.task in TASKS, f"task must be one of {', '.join(TASKS)}, not {self.task!r}"),
+            (self.method in METHODS, f"method must be one of {', '.join(METHODS)}, not {self.method!r}"),
+            (self.steps >= 1, f"steps must be at least 1, not {self.steps}"),
+            (
+                min(self.log_every, self.checkpoint_every, self.sample_every, self.validate_every) >= 1,
+                "log_every, checkpoint_every, sample_every and validate_every must be at least 1",
+            ),
+            (
+                self.data.crop >= 32 and self.data.crop % max(stride, 8) == 0,
+                f"data.crop must be a multiple of {max(stride, 8)} and at least 32, not {self.data.crop}",
+            ),
+            (self.data.batch >= 1 and self.unpaired.batch >= 1, "data.batch and unpaired.batch must be at least 1"),
+            (0 < self.data.scale[0] <= self.data.scale[1] <= 4, "data.scale must be two rising numbers in (0, 4]"),
+            (
+                all(0 <= v <= 1 for v in (self.data.rotate, self.data.gamma, self.data.jpeg, self.data.alone)),
+                "data.rotate, data.gamma, data.jpeg and data.alone are shares between 0 and 1",
+            ),
+            (0 <= self.data.rgbd_share <= 1, "data.rgbd_share is a share between 0 and 1"),
+            (self.rendered.weight >= 0 and self.rendered.frequency >= 0, "rendered weights must not be negative"),
+            (
+                self.rendered.weight > 0 or (self.unpaired.weight > 0 and self.unpaired.start == 0),
+                "rendered.weight is 0, so unpaired.weight must be positive and unpaired.start 0: nothing would be learnt",
+            ),
+            (
+                self.rendered.weight > 0 or self.unpaired.every == 1,
+                "rendered.weight is 0, so unpaired.every must be 1",
+            ),
+            (
+                self.unpaired.gan in ("hinge", "lsgan"),
+                f"unpaired.gan must be hinge or lsgan, not {self.unpaired.gan!r}",
+            ),
+            (self.unpaired.every >= 1 and self.unpaired.start >= 0, "unpaired.every >= 1 and unpaired.start >= 0"),
+            (self.unpaired.patches >= 2 and self.unpaired.queue >= 2, "unpaired.patches and unpaired.queue >= 2"),
+            (self.unpaired.temperature > 0, "unpaired.temperature must be positive"),
+            (0 < self.optimiser.lr < 1 and 0 < self.unpaired.lr < 1, "learning rates must be between 0 and 1"),
+            (0 <= self.optimiser.decay <= 1, "optimiser.decay is a share between 0 and 1"),
+            (0 <= self.optimiser.ema < 1, "optimiser.ema must be at least 0 and below 1"),
+            (self.optimiser.clip > 0, "optimiser.clip must be positive"),
+        )
+        return found + [message for holds, message in checks if not holds]
+
+    def with_overrides(self, pairs: Iterable[str]) -> TrainConfig:
+        """The configuration with ``section.field=value`` pairs laid over it.
+
+        Raises :class:`UsageError` naming every pair that is wrong.
+        """
+        found: list[str] = []
+        nested: dict[str, Any] = {}
+        for pair in pairs:
+            key, sign, text = pair.partition("=")
+            if not sign:
+                found.append(f"{pair!r} is not of the form key=value")
+                continue
+            place = nested
+            *sections, name = key.strip().split(".")
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[name] = _parse(text.strip())
+        config = _build(type(self), nested, self, "", found)
+        _refuse("--set", found + config.problems())
+        return config
+
+    def to_toml(self) -> str:
+        """The resolved configuration as TOML that :func:`load_preset` reads back."""
+        lines, sections = [], []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if is_dataclass(value):
+                sections.append((item.name, value))
+            else:
+                lines.append(f"{item.name} = {_toml(value)}")
+        for name, section in sections:
+            lines += ["", f"[{name}]"]
+            lines += [f"{item.name} = {_toml(getattr(section, item.name))}" for item in fields(section)]
+        return "\n".join(lines) + "\n"
+
+
+def load_preset(name: str) -> TrainConfig:
+    """The preset of that name, or the TOML file at that path.
+
+    Raises :class:`UsageError` when there is none, or when it is wrong; all its problems are named.
+    """
+    if name in PRESETS:
+        text = resources.files("restorecli.training").joinpath("presets", f"{name}.toml").read_text("utf-8")
+        return config_from_toml(text, f"preset {name}")
+    path = Path(name)
+    if path.suffix != ".toml":
+        near = difflib.get_close_matches(name, PRESETS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PRESETS)}, or give a .toml file"
+        raise UsageError(f"there is no preset {name!r}: {hint}")
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read the preset {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read the preset {path}: it is not UTF-8 text") from error
+    return config_from_toml(text, str(path))
+
+
+def config_from_toml(text: str, source: str) -> TrainConfig:
+    """Read TOML; :class:`UsageError` names ``source`` and everything that is wrong in it."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source} is not valid TOML: {error}") from error
+    found: list[str] = []
+    config = _build(TrainConfig, values, TrainConfig(), "", found)
+    _refuse(source, found + config.problems())
+    return config
+
+
+def _refuse(source: str, problems: list[str]) -> None:
+    if problems:
+        raise UsageError(f"{source}: " + "; ".join(problems))
+
+
+def _build(kind: type, values: Mapping[str, Any], base: Any, prefix: str, found: list[str]) -> Any:
+    """``base`` with ``values`` laid over it; what does not fit is added to ``found``."""
+    hints = get_type_hints(kind)
+    known = {item.name: item for item in fields(kind)}
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            found.append(f"unknown field {prefix}{name}" + (f" (did you mean {prefix}{near[0]}?)" if near else ""))
+        elif is_dataclass(hints[name]):
+            if isinstance(value, Mapping):
+                changes[name] = _build(hints[name], value, getattr(base, name), f"{prefix}{name}.", found)
+            else:
+                found.append(f"{prefix}{name} is a section, not a value")
+        else:
+            default = known[name].default
+            like = default if default is not MISSING else getattr(base, name)
+            try:
+                changes[name] = _like(like, value)
+            except (TypeError, ValueError):
+                found.append(f"{prefix}{name} must be like {like!r}, not {value!r}")
+    return replace(base, **changes)
+
+
+def _like(default: Any, value: Any) -> Any:
+    """``value`` as the type of ``default``; TypeError or ValueError when it cannot be."""
+    if isinstance(default, tuple):
+        if not isinstance(value, list | tuple):
+            raise TypeError
+        element = default[0] if default else ""
+        result = tuple(_like(element, one) for one in value)
+        if isinstance(element, float) and len(result) != len(default):
+            raise ValueError
+        return result
+    if isinstance(default, float) and type(value) in (int, float):
+        return float(value)
+    if type(value) is not type(default):
+        raise TypeError
+    return value
+
+
+def _parse(text: str) -> Any:
+    """A value as TOML would read it; bare words are strings."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    return repr(value)
