@@ -52,11 +52,11 @@ class HazeRange:
 class RainRange:
     """From what rain is drawn: light drizzle to downpour, fine and coarse, bright and dark."""
 
-    none: float = 0.08
+    none: float = 0.12
     """Share of samples without any rain."""
     layers: int = 4
     """Layers of streaks, each with its own length, width, density, angle, opacity and defocus."""
-    length: tuple[float, float] = (8.0, 100.0)
+    length: tuple[float, float] = (5.0, 110.0)
     """Length of a streak in pixels, drawn evenly on a log scale."""
     width: tuple[float, float] = (0.45, 2.6)
     """Standard deviation of a streak's profile in pixels, drawn evenly on a log scale."""
@@ -295,8 +295,8 @@ def render_rain(
     angle = (fall + sway).clamp(-math.radians(55), math.radians(55))
     length = _log_uniform(shape, *ranges.length, generator)
     thickness = _log_uniform(shape, *ranges.width, generator)
-    # A streak is longer than it is wide, or it is snow.
-    thickness = torch.minimum(thickness, length / 14)
+    # A streak is longer than it is wide: from stubby drops at a short exposure to threads at a long one.
+    thickness = torch.minimum(thickness, length / _log_uniform(shape, 5, 18, generator))
     near = (torch.rand(shape, generator=generator) < 0.08).float()
     thickness = thickness * (1 + 1.2 * near)
     dense = (torch.rand(shape, generator=generator) < 0.3 + 0.4 * force).float()
@@ -308,14 +308,25 @@ def render_rain(
     # In heavy rain bright streaks are the rule, in light rain the exception.
     opacity = _log_uniform(shape, 0.12, 1.0, generator) ** (1.1 - 0.8 * force**2) * (0.6 + 0.5 * force)
     opacity = opacity * (1 - 0.5 * near) * present * wet
+    # A curtain of far rain: streaks that overlap until they are a bright, striped veil.
+    curtain = (torch.rand((count,), generator=generator) < 0.12 + 0.25 * force[:, 0]).float()
+    curtain_opacity = _log_uniform((count,), 0.08, 0.6, generator) * curtain * wet[:, 0]
+    opacity[:, -1] = torch.where(curtain > 0, curtain_opacity, opacity[:, -1])
+    dense[:, -1] = torch.maximum(dense[:, -1], curtain)
+    threshold[:, -1] = torch.where(curtain > 0, _uniform((count,), -1.8, 0.3, generator), threshold[:, -1])
 
     layer = streaks(
         total, height, width, length.view(-1), thickness.view(-1), angle.view(-1), density.view(-1),
         threshold.view(-1), dense.view(-1), soft.view(-1), generator,
     )  # fmt: skip
     layer = layer.view(count, ranges.layers, height, width) * opacity.clamp(0, 1.2).view(count, -1, 1, 1)
-    # Gusts: rain falls more here than there.
-    gusts = (1 + 0.3 * _smooth_noise(count, 3, max(height, width), generator)).clamp(0.2, 1.6)[..., :height, :width]
+    # Gusts: rain falls more here than there, and sometimes hardly at all on one side.
+    edge = max(height, width)
+    slope = torch.randn((count, 2, 1, 1), generator=generator) * 0.5 * _chance(count, 0.35, generator)
+    ramp = torch.linspace(-1, 1, edge)
+    gusts = 1 + slope[:, 0:1] * ramp.view(1, 1, -1, 1) + slope[:, 1:2] * ramp.view(1, 1, 1, -1)
+    gusts = gusts + 0.3 * _smooth_noise(count, 3, edge, generator)
+    gusts = gusts.clamp(0.05, 1.8)[..., :height, :width]
     layer = layer.sum(1, keepdim=True) * gusts
     grey = _uniform((count, 1, 1, 1), 0.6, 1.0, generator)
     colour = (grey + 0.02 * torch.randn((count, 3, 1, 1), generator=generator)).clamp(0, 1)
@@ -336,7 +347,7 @@ def render_rain(
     # Far rain is a veil, in heavy rain only: a fog that takes a little contrast away.
     strong = force.view(-1, 1, 1, 1) * wet.view(-1, 1, 1, 1) * _chance(count, 0.3, generator)
     veil = strong * _uniform((count, 1, 1, 1), 0.02, 0.35, generator)
-    mist = (1 + 0.25 * _smooth_noise(count, 2, max(height, width), generator)).clamp(0.4, 1.6)[..., :height, :width]
+    mist = (1 + 0.25 * _smooth_noise(count, 2, edge, generator)).clamp(0.4, 1.6)[..., :height, :width]
     light = _uniform((count, 1, 1, 1), 0.55, 0.95, generator)
 
     degraded = under(crop * (1 - veil * mist) + light * veil * mist, layer)
