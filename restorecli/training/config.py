@@ -19,7 +19,7 @@ from restorecli.models.descriptor import TASKS
 from restorecli.models.unet import UNetConfig
 
 METHODS = ("cyclegan", "cdd", "dcd")
-PRESETS = ("dehaze", "derain")
+PRESETS = ("dehaze", "derain", "finetune-dehaze", "finetune-derain")
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,8 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     a checkpoint was written.
     """
     began = time.monotonic()
+    torch.manual_seed(options.config.seed)
+    options, restorer = _with_start(options)
     config = options.config
     device, dtype = choose_device(options.device), choose_dtype(options)
     data, pairs = _open_data(options)
@@ -96,10 +98,9 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     _only_run_here(options.run)
     checkpoint = options.run / "checkpoint" / "last.safetensors"
     torch.set_flush_denormal(True)
-    torch.manual_seed(config.seed)
 
     # The players: the generator that restores, its moving average, and the unpaired branch from its first step on.
-    restorer = _new_restorer(options).to(device, memory_format=torch.channels_last)
+    restorer = restorer.train().to(device, memory_format=torch.channels_last)
     average = copy.deepcopy(restorer).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(
         restorer.parameters(), lr=config.optimiser.lr, betas=(0.9, config.optimiser.beta2), weight_decay=0.0
@@ -289,10 +290,10 @@ def choose_dtype(options: Options) -> torch.dtype:
 
 def describe(options: Options) -> str:
     """What a run would do, for people: the resolved configuration, parameter counts, and the photos found."""
+    options, restorer = _with_start(options)
     data, pairs = _open_data(options)
     config = options.config
-    restorer = _new_restorer(options)
-    players = {"restorer": restorer}
+    players: dict[str, nn.Module] = {"restorer": restorer}
     if config.unpaired.weight > 0:
         players |= build_branch(config, restorer, torch.device("cpu")).modules()
     lines = [config.to_toml()]
@@ -320,19 +321,20 @@ def _open_data(options: Options) -> tuple[Batches, list[tuple[Path, Path]]]:
     return Batches(options.config, degraded, clear), pairs
 
 
-def _new_restorer(options: Options) -> UNet:
-    """The generator at the start of a new run: identity, or the weights to fine-tune."""
-    restorer = UNet(options.config.generator)
-    if options.start_from is not None:
-        weights = resolve(options.start_from, options.config.task)
-        loaded = load_network(weights)
-        if not isinstance(loaded, UNet) or loaded.config != options.config.generator:
-            raise TrainingError(
-                f"{weights.path} holds a generator of another shape than the preset's: "
-                f"give its shape with --set ({loaded.config if isinstance(loaded, UNet) else type(loaded).__name__})"
-            )
-        restorer.load_state_dict(loaded.state_dict())
-    return restorer.train()
+def _with_start(options: Options) -> tuple[Options, UNet]:
+    """The generator at the start of a new run, identity or the weights to fine-tune, and the options with its shape:
+    what is fine-tuned keeps the shape it has, whatever the preset says."""
+    if options.start_from is None:
+        return options, UNet(options.config.generator)
+    weights = resolve(options.start_from, options.config.task)
+    restorer = load_network(weights)
+    if not isinstance(restorer, UNet):
+        raise TrainingError(f"{weights.path} holds a {type(restorer).__name__}, which cannot be fine-tuned")
+    config = replace(options.config, generator=restorer.config)
+    problems = config.problems()
+    if problems:
+        raise UsageError(f"the preset does not fit the generator of {weights.path}: {'; '.join(problems)}")
+    return replace(options, config=config), restorer.requires_grad_(True)
 
 
 def _players(

@@ -1,0 +1,117 @@
+"""Batches depend on seed and step alone, and broken photos do no harm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from restorecli.errors import TrainingError
+from restorecli.training.config import TrainConfig
+from restorecli.training.data import Batches, PhotoCache, batches, training_photos, unpaired_step
+
+
+def _data(config: TrainConfig, degraded: Path, clear: Path) -> Batches:
+    return Batches(config, training_photos(degraded, ()), training_photos(clear, ()))
+
+
+def test_a_batch_is_a_function_of_seed_and_step(
+    small_config: TrainConfig, degraded_folder: Path, clear_folder: Path
+) -> None:
+    one, other = (_data(small_config, degraded_folder, clear_folder) for _ in range(2))
+    other[0], other[3]
+    first, again = one[2], other[2]
+    assert first.rendered is not None and again.rendered is not None
+    assert first.degraded is not None and again.degraded is not None
+    assert torch.equal(first.rendered.degraded, again.rendered.degraded)
+    assert torch.equal(first.degraded.crop, again.degraded.crop)
+    third = one[3].rendered
+    assert third is not None and not torch.equal(first.rendered.degraded, third.degraded)
+
+
+def test_workers_change_nothing(small_config: TrainConfig, degraded_folder: Path, clear_folder: Path) -> None:
+    data = _data(small_config, degraded_folder, clear_folder)
+    alone = list(batches(data, 0, 0, torch.device("cpu")))
+    helped = list(batches(data, 0, 2, torch.device("cpu")))
+    assert len(alone) == len(helped) == small_config.steps
+    for a, b in zip(alone, helped, strict=True):
+        assert a.rendered is not None and b.rendered is not None
+        assert torch.equal(a.rendered.degraded, b.rendered.degraded)
+
+
+@pytest.mark.parametrize("task", ["derain", "dehaze"])
+def test_shapes_and_values(task: str, small_config: TrainConfig, degraded_folder: Path, clear_folder: Path) -> None:
+    batch = _data(small_config.with_overrides([f"task={task}"]), degraded_folder, clear_folder)[2]
+    assert batch.rendered is not None and batch.degraded is not None and batch.clear is not None
+    assert batch.rendered.degraded.shape == batch.rendered.clear.shape == (2, 3, 48, 48)
+    assert batch.rendered.thumbnail.shape == (2, 3, 16, 16)
+    for part in (batch.rendered.degraded, batch.rendered.thumbnail, batch.degraded.crop, batch.clear.thumbnail):
+        assert part.dtype == torch.float32 and float(part.min()) >= 0 and float(part.max()) <= 1
+
+
+def test_small_photos_are_enlarged_and_broken_ones_passed_over(
+    small_config: TrainConfig, tmp_path: Path, degraded_folder: Path
+) -> None:
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "tiny.png"), np.full((20, 30, 3), 90, np.uint8))
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    batch = _data(small_config, degraded_folder, folder)[0]
+    assert batch.rendered is not None and batch.rendered.clear.shape == (2, 3, 48, 48)
+
+
+def test_a_folder_of_broken_photos_is_an_error(
+    small_config: TrainConfig, tmp_path: Path, degraded_folder: Path
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        _data(small_config, degraded_folder, folder)[0]
+
+
+def test_depth_is_read_with_its_photo(
+    small_config: TrainConfig, tmp_path: Path, degraded_folder: Path, clear_folder: Path
+) -> None:
+    root = tmp_path / "rgbd"
+    for name in ("rgb", "depth"):
+        (root / name).mkdir(parents=True)
+    cv2.imwrite(str(root / "rgb" / "1.png"), np.zeros((100, 120, 3), np.uint8))
+    depth = np.tile(np.linspace(10, 100, 120).astype(np.uint8), (100, 1))
+    cv2.imwrite(str(root / "depth" / "1.png"), depth)
+    config = small_config.with_overrides(
+        ["task=dehaze", f"data.rgbd={root}", "data.rgbd_share=1.0", "data.jpeg=0.0", "data.batch=8"]
+    )
+    batch = _data(config, degraded_folder, clear_folder)[0]
+    assert batch.rendered is not None
+    # Over black, haze is A (1 - t), which rises or falls evenly with depth from column to column.
+    columns = batch.rendered.degraded.mean((1, 2))
+    slope = columns[:, -8:].mean(1) - columns[:, :8].mean(1)
+    assert int((slope.abs() > 0.02).sum()) >= 4
+
+
+def test_excluded_names_are_left_out(clear_folder: Path) -> None:
+    assert len(training_photos(clear_folder, ())) == 4
+    assert [p.name for p in training_photos(clear_folder, ("1_[1-9]*",))] == ["1_0.png"]
+    with pytest.raises(TrainingError, match="no photo to train on"):
+        training_photos(clear_folder, ("*",))
+    with pytest.raises(TrainingError, match="not a folder"):
+        training_photos(clear_folder / "none", ())
+
+
+def test_the_cache_keeps_to_its_limit(clear_folder: Path) -> None:
+    photos = training_photos(clear_folder, ())
+    cache = PhotoCache(2 * 96 * 112 * 3)
+    for path in photos:
+        cache.get(path)
+    assert len(cache.photos) == 2 and cache.held == 2 * 96 * 112 * 3
+    assert cache.get(photos[-1]) is cache.get(photos[-1])
+
+
+def test_which_steps_are_unpaired(small_config: TrainConfig) -> None:
+    assert [unpaired_step(small_config, step) for step in range(6)] == [False, False, True, False, True, False]
+    off = small_config.with_overrides(["unpaired.weight=0"])
+    assert not any(unpaired_step(off, step) for step in range(6))

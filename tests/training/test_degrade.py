@@ -1,0 +1,124 @@
+"""The renderers obey their physics, are seeded, and are fast enough to feed a training run."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from restorecli.training.degrade import (
+    HazeRange,
+    RainRange,
+    enlarge_along_edges,
+    pseudo_depth,
+    render_haze,
+    render_rain,
+    streaks,
+)
+
+
+def _scene(count: int = 4, size: int = 64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand((count, 3, 8, 8), generator=generator) * 0.6
+    crop = torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear")
+    thumbnail = torch.nn.functional.interpolate(coarse, (16, 16), mode="bilinear")
+    return crop, thumbnail, torch.tensor([[0.0, 0.0, 1.0, 1.0]]).expand(count, 4)
+
+
+def _seed(value: int) -> torch.Generator:
+    return torch.Generator().manual_seed(value)
+
+
+def _haze(seed: int, depth: float = 0.5, ranges: HazeRange | None = None):  # type: ignore[no-untyped-def]
+    crop, thumbnail, box = _scene()
+    far, far_small = torch.full_like(crop[:, :1], depth), torch.full_like(thumbnail[:, :1], depth)
+    return render_haze(crop, thumbnail, box, far, far_small, torch.ones(4), _seed(seed), ranges)
+
+
+def test_same_seed_same_picture_and_another_seed_another() -> None:
+    crop, thumbnail, _ = _scene()
+    assert torch.equal(render_rain(crop, thumbnail, _seed(3)).degraded, render_rain(crop, thumbnail, _seed(3)).degraded)
+    assert not torch.equal(
+        render_rain(crop, thumbnail, _seed(3)).degraded, render_rain(crop, thumbnail, _seed(4)).degraded
+    )
+    assert torch.equal(_haze(3).degraded, _haze(3).degraded)
+    assert not torch.equal(_haze(3).degraded, _haze(4).degraded)
+
+
+def test_no_haze_and_no_rain_leave_the_photo_alone() -> None:
+    crop, thumbnail, _ = _scene()
+    clean = RainRange(none=1.0, noise=0.0)
+    rain = render_rain(crop, thumbnail, _seed(1), clean)
+    haze = _haze(1, ranges=HazeRange(none=1.0, noise=0.0))
+    for rendered in (rain, haze):
+        assert float((rendered.degraded - crop).abs().max()) <= 0.5 / 255 + 1e-6
+        assert float((rendered.thumbnail - thumbnail).abs().max()) < 1e-6
+
+
+def test_haze_follows_the_scattering_model() -> None:
+    """With constant depth each photo is ``J t + A (1 - t)``: contrast falls by one t everywhere, and deeper is hazier."""
+    plain = HazeRange(none=0.0, beta=(1.0, 1.0), tint=0.0, noise=0.0)
+    crop, _, _ = _scene()
+    near, far = _haze(5, 0.2, plain).degraded, _haze(5, 0.9, plain).degraded
+    contrast = [x.std((2, 3)) / crop.std((2, 3)) for x in (near, far)]
+    assert bool((contrast[0] < 1).all()) and bool((contrast[1] < contrast[0]).all())
+    assert bool(((near >= 0) & (near <= 1)).all())
+
+
+def test_rain_without_veil_only_brightens_dark_scenes() -> None:
+    crop = torch.zeros(8, 3, 64, 64)
+    rendered = render_rain(crop, torch.zeros(8, 3, 16, 16), _seed(2), RainRange(none=0.0, noise=0.0))
+    assert float(rendered.degraded.min()) >= 0
+    assert int((rendered.degraded.amax((1, 2, 3)) > 0.05).sum()) >= 6
+    # Rain is nearly grey.
+    spread = rendered.degraded.amax(1) - rendered.degraded.amin(1)
+    assert float(spread.mean()) < 0.06
+
+
+def test_streaks_lie_along_their_angle() -> None:
+    """A vertical layer changes little from row to row, a lying one little from column to column."""
+    one = torch.ones(1)
+
+    def layer(angle: float) -> torch.Tensor:
+        return streaks(1, 64, 64, 20 * one, 0.8 * one, angle * one, 0.004 * one, one, 0 * one, 0 * one, _seed(1))[0]
+
+    upright, lying = layer(0.0), layer(torch.pi / 2)
+    down, across = upright.diff(dim=0).abs().mean(), upright.diff(dim=1).abs().mean()
+    assert float(down) < 0.5 * float(across)
+    down, across = lying.diff(dim=0).abs().mean(), lying.diff(dim=1).abs().mean()
+    assert float(across) < 0.5 * float(down)
+
+
+def test_pseudo_depth_is_a_depth_and_its_edges_are_the_photos() -> None:
+    crop, thumbnail, box = _scene()
+    depth = pseudo_depth(thumbnail, _seed(1))
+    assert depth.shape == (4, 1, 16, 16)
+    assert float(depth.min()) >= 0 and float(depth.max()) <= 1
+    assert float(depth.std((1, 2, 3)).min()) > 0.02
+    # A step in the photo where the map has a step: enlarged, the map steps there and not four pixels wide.
+    step = torch.zeros(1, 3, 64, 64)
+    step[..., 32:] = 1
+    low = torch.nn.functional.adaptive_avg_pool2d(step[:, :1], 16)
+    high = enlarge_along_edges(low, torch.nn.functional.adaptive_avg_pool2d(step, 16), step, box[:1])
+    assert float(high[..., :30].max()) < 0.2 and float(high[..., 34:].min()) > 0.8
+
+
+@pytest.mark.parametrize("task", ["derain", "dehaze"])
+def test_at_least_300_crops_a_second_on_two_cores(task: str) -> None:
+    generator = _seed(1)
+    crop, thumbnail = torch.rand(16, 3, 128, 128), torch.rand(16, 3, 64, 64)
+    box = torch.tensor([[0.2, 0.2, 0.6, 0.6]]).expand(16, 4)
+    # By the processor's time on one core, so that whatever else runs on the machine does not count.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    rates = []
+    for _ in range(8):
+        began = time.process_time()
+        if task == "derain":
+            render_rain(crop, thumbnail, generator)
+        else:
+            render_haze(crop, thumbnail, box, crop[:, :1], thumbnail[:, :1], torch.zeros(16), generator)
+        rates.append(16 / (time.process_time() - began))
+    torch.set_num_threads(threads)
+    assert 2 * max(rates) >= 300

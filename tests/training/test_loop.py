@@ -1,0 +1,170 @@
+"""Runs of a few steps: resuming, stopping, and stopping rather than going wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from restorecli.errors import BackendError, TrainingError
+from restorecli.training import loop
+from restorecli.training.config import TrainConfig
+from restorecli.training.loop import Event, Options, describe, rate, train
+
+
+@pytest.fixture
+def options(tmp_path: Path, small_config: TrainConfig, degraded_folder: Path, clear_folder: Path) -> Options:
+    return Options(
+        degraded_folder, clear_folder, tmp_path / "run", small_config, device="cpu", precision="fp32", workers=0
+    )
+
+
+def _quiet(event: Event) -> None:
+    pass
+
+
+def _log(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_leaves_what_the_contract_names(options: Options) -> None:
+    options = replace(options, val=(options.clear, options.clear))
+    events: list[Event] = []
+    outcome = train(options, events.append)
+    assert outcome.finished and outcome.step == 6
+    for name in ("config.toml", "log.jsonl", "generator.safetensors", "checkpoint/last.safetensors"):
+        assert (options.run / name).is_file(), name
+    assert len(list((options.run / "samples").glob("*.png"))) == 2
+    assert {event.kind for event in events} == {"start", "step", "validation", "checkpoint", "stop"}
+    lines = _log(options.run)
+    assert [line["step"] for line in lines if "rendered" in line] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in lines if "cycle" in line] == [3, 5]
+    assert [line["step"] for line in lines if "val_psnr" in line] == [4, 6]
+
+
+@pytest.mark.parametrize("method", ["cdd", "dcd"])
+def test_a_resumed_run_logs_what_an_unbroken_one_does(options: Options, method: str) -> None:
+    options = replace(options, config=options.config.with_overrides([f"method={method}"]))
+    train(replace(options, run=options.run / "unbroken"), _quiet)
+
+    def stop_at_five(event: Event) -> None:
+        if event.kind == "step" and event.step == 5:
+            raise KeyError("killed")
+
+    broken = replace(options, run=options.run / "broken")
+    # No clean end: the last checkpoint is of step 4, and the log knows more than it.
+    with pytest.raises(KeyError):
+        train(broken, stop_at_five)
+    assert _log(broken.run)[-1]["step"] == 5
+    train(broken, _quiet)
+    assert _log(broken.run) == _log(options.run / "unbroken")
+    first, second = (load_file(run / "generator.safetensors") for run in (broken.run, options.run / "unbroken"))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_time_limit_stops_with_a_checkpoint_and_the_same_command_goes_on(options: Options) -> None:
+    outcome = train(replace(options, time_limit=0.0), _quiet)
+    assert outcome.step == 0 and not outcome.finished
+    assert train(options, _quiet).finished
+
+
+def test_interrupt_keeps_what_was_learnt(options: Options) -> None:
+    def interrupt(event: Event) -> None:
+        if event.kind == "step" and event.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(options, interrupt)
+    events: list[Event] = []
+    train(options, events.append)
+    assert events[0].kind == "start" and events[0].step == 3
+
+
+def test_more_steps_extend_a_finished_run(options: Options) -> None:
+    train(options, _quiet)
+    longer = replace(options, config=options.config.with_overrides(["steps=8"]))
+    assert train(longer, _quiet).step == 8
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    genuine = loop.rendered_loss
+
+    def breaking(*args: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return genuine(*args) * (float("nan") if calls == 5 else 1.0)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "rendered_loss", breaking)
+    with pytest.raises(TrainingError, match="not finite") as caught:
+        train(options, _quiet)
+    assert caught.value.exit_code == 5 and "rendered" in str(caught.value)
+    monkeypatch.undo()
+    events: list[Event] = []
+    assert train(options, events.append).finished
+    assert events[0].step == 4
+
+
+def test_another_configuration_is_refused_and_named(options: Options) -> None:
+    train(options, _quiet)
+    other = replace(options, config=options.config.with_overrides(["optimiser.lr=0.001", "steps=9"]))
+    with pytest.raises(TrainingError, match=r"another configuration \(lr changed\)"):
+        train(other, _quiet)
+
+
+def test_a_broken_checkpoint_is_named(options: Options) -> None:
+    train(options, _quiet)
+    (options.run / "checkpoint" / "last.safetensors").write_bytes(b"broken")
+    with pytest.raises(TrainingError, match="cannot read the checkpoint"):
+        train(options, _quiet)
+
+
+def test_finetuning_starts_from_the_weights(options: Options) -> None:
+    train(options, _quiet)
+    weights = options.run / "generator.safetensors"
+    tuned = replace(options, run=options.run.parent / "tuned", start_from=str(weights), time_limit=0.0)
+    train(tuned, _quiet)
+    before, after = load_file(weights), load_file(tuned.run / "generator.safetensors")
+    assert before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    # The weights' shape counts, not the preset's.
+    wider = options.config.with_overrides(["generator.widths=[8, 12, 24]"])
+    train(replace(tuned, config=wider, run=options.run.parent / "wider"), _quiet)
+    assert "widths = [8, 12, 16]" in (options.run.parent / "wider" / "config.toml").read_text()
+
+
+def test_unpaired_alone_learns(options: Options) -> None:
+    strict = ["rendered.weight=0", "unpaired.start=0", "unpaired.every=1", "steps=2"]
+    assert train(replace(options, config=options.config.with_overrides(strict)), _quiet).finished
+    assert all("cycle" in line and "rendered" not in line for line in _log(options.run))
+
+
+def test_bf16_trains(options: Options) -> None:
+    assert train(replace(options, precision="bf16"), _quiet).finished
+
+
+def test_devices_and_precisions_that_are_not_there(options: Options) -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(BackendError, match="cuda is not available"):
+            train(replace(options, device="cuda"), _quiet)
+    with pytest.raises(BackendError, match="not in fp16"):
+        train(replace(options, precision="fp16"), _quiet)
+
+
+def test_the_rate_warms_up_stays_and_decays() -> None:
+    config = TrainConfig().with_overrides(["steps=100", "optimiser.warmup=10", "optimiser.decay=0.5"])
+    assert rate(config, 0) == pytest.approx(0.1)
+    assert rate(config, 30) == 1
+    assert rate(config, 75) == pytest.approx(0.5)
+    assert rate(config, 99) == pytest.approx(0.02)
+
+
+def test_describe_names_the_players_and_writes_nothing(options: Options) -> None:
+    text = describe(options)
+    assert "restorer" in text and "judge_clear" in text and "[unpaired]" in text
+    assert not options.run.exists()

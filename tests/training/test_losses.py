@@ -1,0 +1,74 @@
+"""Each loss against values computed by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from restorecli.training.losses import (
+    adversarial_loss,
+    discriminator_loss,
+    diversity_loss,
+    patch_nce,
+    rendered_loss,
+)
+
+
+def _unit(*shape: int, seed: int) -> torch.Tensor:
+    return F.normalize(torch.randn(shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def test_patch_nce_is_the_literal_loop() -> None:
+    query, positive, temperature = _unit(2, 5, 8, seed=1), _unit(2, 5, 8, seed=2), 0.3
+    terms = []
+    for photo in range(2):
+        for place in range(5):
+            own = math.exp(float(query[photo, place] @ positive[photo, place]) / temperature)
+            others = sum(
+                math.exp(float(query[photo, place] @ positive[photo, other]) / temperature)
+                for other in range(5)
+                if other != place
+            )
+            terms.append(-math.log(own / (own + others)))
+    assert float(patch_nce(query, positive, temperature)) == pytest.approx(sum(terms) / len(terms), rel=1e-5)
+
+
+def test_given_negatives_replace_those_of_the_photo() -> None:
+    query, positive, negatives, temperature = (
+        _unit(2, 3, 8, seed=1),
+        _unit(2, 3, 8, seed=2),
+        _unit(2, 4, 8, seed=3),
+        0.2,
+    )
+    terms = []
+    for photo in range(2):
+        for place in range(3):
+            own = math.exp(float(query[photo, place] @ positive[photo, place]) / temperature)
+            others = sum(math.exp(float(query[photo, place] @ n) / temperature) for n in negatives[photo])
+            terms.append(-math.log(own / (own + others)))
+    assert float(patch_nce(query, positive, temperature, negatives)) == pytest.approx(sum(terms) / 6, rel=1e-5)
+
+
+def test_adversarial_losses_by_hand() -> None:
+    real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-2.0, 0.0])
+    assert float(discriminator_loss("hinge", real, fake)) == pytest.approx(0.5 * (0.25 + 0.5))
+    assert float(discriminator_loss("lsgan", real, fake)) == pytest.approx(0.5 * ((1 + 0.25) / 2 + 4 / 2))
+    assert float(adversarial_loss("hinge", fake)) == pytest.approx(1.0)
+    assert float(adversarial_loss("lsgan", fake)) == pytest.approx((9 + 1) / 2)
+
+
+def test_diversity_is_lowest_for_different_halves() -> None:
+    same = torch.ones(1, 4, 3)
+    apart = torch.cat([torch.ones(1, 2, 3), -torch.ones(1, 2, 3)], dim=1)
+    assert float(diversity_loss(same)) == 0
+    assert float(diversity_loss(apart)) == pytest.approx(-2)
+
+
+def test_rendered_loss_of_a_constant_error() -> None:
+    clear = torch.zeros(1, 3, 8, 8)
+    assert float(rendered_loss(clear + 0.25, clear, 0.0)) == pytest.approx(0.25)
+    # The orthonormal spectrum of a constant has one term, 0.25 * 8, among 8 * 5.
+    assert float(rendered_loss(clear + 0.25, clear, 0.1)) == pytest.approx(0.25 + 0.1 * 2 / 40, rel=1e-4)
