@@ -58,6 +58,8 @@ class RenderedConfig:
     """Weight of the rendered loss; 0 leaves it out, for strictly unpaired learning."""
     frequency: float = 0.1
     """Weight, within the rendered loss, of the L1 distance of spectra beside the L1 distance of pixels."""
+    balance: float = 0.01
+    """Error of a crop (of 1) above which it counts by its logarithm, so that heavy degradations do not rule; 0: never."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,10 @@ class TrainConfig:
                 "data.rotate, data.gamma, data.jpeg and data.alone are shares between 0 and 1",
             ),
             (0 <= self.data.rgbd_share <= 1, "data.rgbd_share is a share between 0 and 1"),
-            (self.rendered.weight >= 0 and self.rendered.frequency >= 0, "rendered weights must not be negative"),
+            (
+                min(self.rendered.weight, self.rendered.frequency, self.rendered.balance) >= 0,
+                "rendered.weight, rendered.frequency and rendered.balance must not be negative",
+            ),
             (
                 self.rendered.weight > 0 or (self.unpaired.weight > 0 and self.unpaired.start == 0),
                 "rendered.weight is 0, so unpaired.weight must be positive and unpaired.start 0: nothing would be learnt",

@@ -88,13 +88,30 @@ class PhotoCache:
         return photo
 
 
+class Source:
+    """The photos of a folder, drawn by the square root of the file's size, which grows with the photo's area and with
+    its detail: large photos full of lines have more to teach than small smooth ones."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        total = np.cumsum(np.sqrt([max(path.stat().st_size, 1) for path in paths]))
+        self.chances = total / total[-1]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def draw(self, rng: np.random.Generator) -> Path:
+        """A random photo of the folder."""
+        return self.paths[int(np.searchsorted(self.chances, rng.random(), side="right"))]
+
+
 class Batches(Dataset):
     """Step number -> :class:`Batch`."""
 
     def __init__(self, config: TrainConfig, degraded: list[Path], clear: list[Path]) -> None:
         self.config = config
-        self.degraded = degraded
-        self.clear = clear
+        self.degraded = Source(degraded)
+        self.clear = Source(clear)
         self.rgbd: list[tuple[Path, Path]] = []
         if config.data.rgbd and config.task == "dehaze":
             root = Path(config.data.rgbd)
@@ -123,12 +140,12 @@ class Batches(Dataset):
         """Crops of degraded photos to look at, the same ones each time."""
         return self._crops(self.degraded, count, np.random.default_rng(self.config.seed))
 
-    def _photo(self, paths: list[Path], rng: np.random.Generator) -> tuple[np.ndarray, Path]:
+    def _photo(self, source: Source, rng: np.random.Generator) -> np.ndarray:
         """A random photo; broken ones are passed over, and a folder of nothing else is an error."""
         for _ in range(20):
-            path = paths[int(rng.integers(len(paths)))]
+            path = source.draw(rng)
             try:
-                return self.cache.get(path), path
+                return self.cache.get(path)
             except PhotoError:
                 continue
         raise TrainingError(f"too many photos beside {path} cannot be read: clean the folder up", kind="unreadable")
@@ -151,10 +168,10 @@ class Batches(Dataset):
         size = self.config.generator.thumbnail
         return cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA)
 
-    def _crops(self, paths: list[Path], count: int, rng: np.random.Generator) -> Crops:
+    def _crops(self, source: Source, count: int, rng: np.random.Generator) -> Crops:
         crops, thumbnails = [], []
         for _ in range(count):
-            photo, _ = self._photo(paths, rng)
+            photo = self._photo(source, rng)
             crop, small = self._cut(photo, *self._window(*photo.shape[:2], rng)), self._small(photo)
             if rng.random() < 0.5:
                 crop, small = crop[:, ::-1], small[:, ::-1]
@@ -171,7 +188,7 @@ class Batches(Dataset):
             if has_depth:
                 photo, depth = self._rgbd(rng)
             else:
-                photo, _ = self._photo(self.clear, rng)
+                photo = self._photo(self.clear, rng)
             height, width = photo.shape[:2]
             top, left, edge = self._window(height, width, rng)
             crop, small = self._cut(photo, top, left, edge), self._small(photo)

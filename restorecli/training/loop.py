@@ -195,7 +195,7 @@ def _step(
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False):
         if batch.rendered is not None:
             restored = restorer(batch.rendered.degraded, batch.rendered.thumbnail)
-            loss = rendered_loss(restored, batch.rendered.clear, config.rendered.frequency)
+            loss = rendered_loss(restored, batch.rendered.clear, config.rendered.frequency, config.rendered.balance)
             values["rendered"] = float(loss.detach())
             total = total + config.rendered.weight * loss
         if branch is not None and batch.degraded is not None and batch.clear is not None:

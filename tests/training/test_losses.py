@@ -69,6 +69,13 @@ def test_diversity_is_lowest_for_different_halves() -> None:
 
 def test_rendered_loss_of_a_constant_error() -> None:
     clear = torch.zeros(1, 3, 8, 8)
-    assert float(rendered_loss(clear + 0.25, clear, 0.0)) == pytest.approx(0.25)
+    assert float(rendered_loss(clear + 0.25, clear, 0.0, 0.0)) == pytest.approx(0.25)
     # The orthonormal spectrum of a constant has one term, 0.25 * 8, among 8 * 5.
-    assert float(rendered_loss(clear + 0.25, clear, 0.1)) == pytest.approx(0.25 + 0.1 * 2 / 40, rel=1e-4)
+    assert float(rendered_loss(clear + 0.25, clear, 0.1, 0.0)) == pytest.approx(0.25 + 0.1 * 2 / 40, rel=1e-4)
+
+
+def test_balance_counts_large_errors_by_their_logarithm() -> None:
+    clear = torch.zeros(2, 3, 8, 8)
+    restored = clear + torch.tensor([0.001, 0.3]).view(2, 1, 1, 1)
+    by_hand = 0.01 * (math.log(1.1) + math.log(31)) / 2
+    assert float(rendered_loss(restored, clear, 0.0, 0.01)) == pytest.approx(by_hand, rel=1e-4)

@@ -1,0 +1,249 @@
+"""EXIF, XMP, ICC and resolution, cleaned on the way in so that whoever writes them need not look inside.
+
+EXIF is edited in place and never written anew: makers' notes hold offsets into the block that nobody else understands,
+and they survive only where every byte stays where it was.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import re
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from PIL import Image, ImageCms
+
+_log = logging.getLogger(__name__)
+
+ORIENTATION = 0x0112
+EXIF_IFD = 0x8769
+GPS_IFD = 0x8825
+INTEROP_IFD = 0xA005
+_PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
+_THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
+_SHORT, _LONG, _IFD_POINTER = 3, 4, 13
+TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+"""Bytes of one value of each type that a TIFF field can have."""
+
+TIFF_LAYOUT = frozenset(
+    {
+        *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 282, 283, 284),
+        *(288, 289, 290, 291, 292, 293, 296, 297, 301, 317, 320, 321, 322, 323, 324, 325, 326, 327, 328, 330, 332),
+        *(334, 336, 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532, 559, 700, 34377, 34675, 37724),
+    }
+)
+"""Tags of a TIFF that say how its pixels are stored, or that are carried by themselves (resolution, XMP, ICC), or that
+hold the old picture once more (Photoshop's blocks, further images). They never travel as EXIF."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One field of a directory: where its 12 bytes are, and what they say."""
+
+    at: int
+    tag: int
+    kind: int
+    count: int
+    value: int
+
+    @property
+    def end(self) -> int:
+        """First byte after the field's value, 0 when the value sits in the field."""
+        size = TYPE_SIZES.get(self.kind, 1) * self.count
+        return self.value + size if size > 4 else 0
+
+
+class _Block:
+    """A classic TIFF structure that can be read and patched, never moved."""
+
+    def __init__(self, exif: bytes) -> None:
+        self.data = bytearray(without_prefix(exif))
+        if not self.data.startswith((b"II*\0", b"MM\0*")):
+            raise ValueError("no byte order mark")
+        self.order = "<" if self.data[:2] == b"II" else ">"
+        self.first = self._read("L", 4)
+
+    def _read(self, code: str, at: int) -> int:
+        try:
+            return int(struct.unpack_from(self.order + code, self.data, at)[0])
+        except struct.error as error:
+            raise ValueError(f"an offset points outside the block: {error}") from error
+
+    def directory(self, at: int) -> tuple[list[_Entry], int]:
+        """The fields of the directory at byte ``at``, and where the link to the next one is stored."""
+        count = self._read("H", at)
+        entries = []
+        for index in range(count):
+            field = at + 2 + 12 * index
+            kind = self._read("H", field + 2)
+            value = self._read("H" if kind == _SHORT else "L", field + 8)
+            entries.append(_Entry(field, self._read("H", field), kind, self._read("L", field + 4), value))
+        return entries, at + 2 + 12 * count
+
+    def store(self, entry: _Entry, value: int) -> None:
+        """Replace the value of a field that holds one whole number; other fields are left alone."""
+        if entry.count == 1 and entry.kind in (_SHORT, _LONG):
+            code = "H" if entry.kind == _SHORT and value < 2**16 else "L"
+            if code == "L" and entry.kind == _SHORT:
+                struct.pack_into(self.order + "H", self.data, entry.at + 2, _LONG)
+            struct.pack_into(self.order + code, self.data, entry.at + 8, value)
+
+    def link(self, at: int) -> int:
+        """Where the next directory starts; 0 when there is none, or when the block ends before the link."""
+        return self._read("L", at) if at + 4 <= len(self.data) else 0
+
+    def pointed(self, entries: Iterable[_Entry], tag: int) -> list[_Entry]:
+        """The fields of the directory that the field ``tag`` points to; none when it is missing or broken."""
+        for entry in entries:
+            if entry.tag == tag and entry.kind in (_LONG, _IFD_POINTER):
+                try:
+                    return self.directory(entry.value)[0]
+                except ValueError:
+                    _log.debug("the directory of EXIF tag 0x%04x is broken", tag)
+        return []
+
+
+def without_prefix(exif: bytes) -> bytes:
+    """EXIF bytes from their byte order mark on: JPEG, and some writers of other formats, put ``Exif`` before it."""
+    while exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    return exif
+
+
+def orientation_of(exif: bytes | None) -> int:
+    """The orientation 1 to 8 that an EXIF block states; 1 when it states none or cannot be read."""
+    if not exif:
+        return 1
+    try:
+        block = _Block(exif)
+        entries, _ = block.directory(block.first)
+    except ValueError:
+        return 1
+    found = [entry.value for entry in entries if entry.tag == ORIENTATION and 1 <= entry.value <= 8]
+    return found[0] if found else 1
+
+
+def upright_exif(exif: bytes | None, width: int, height: int) -> bytes | None:
+    """EXIF for a photo whose orientation has been applied and whose size is now ``width`` x ``height``.
+
+    Orientation becomes 1, the stated size the real one, and the thumbnail (it shows the old picture) goes. Everything
+    else stays byte for byte. None when there is no EXIF or it cannot be understood.
+    """
+    if not exif:
+        return None
+    try:
+        block = _Block(exif)
+        entries, link = block.directory(block.first)
+    except ValueError as error:
+        _log.warning("malformed EXIF is left out: %s", error)
+        return None
+    details = block.pointed(entries, EXIF_IFD)
+    for entry in entries:
+        if entry.tag == ORIENTATION:
+            block.store(entry, 1)
+    for entry in details:
+        if entry.tag in (_PIXEL_WIDTH, _PIXEL_HEIGHT):
+            block.store(entry, width if entry.tag == _PIXEL_WIDTH else height)
+    _drop_thumbnail(block, entries, details, link)
+    return bytes(block.data)
+
+
+def _drop_thumbnail(block: _Block, entries: list[_Entry], details: list[_Entry], link: int) -> None:
+    """Unlink the thumbnail's directory, and cut the thumbnail off where it is the block's tail."""
+    second = block.link(link)
+    if not second:
+        return
+    struct.pack_into(block.order + "L", block.data, link, 0)
+    try:
+        fields = {entry.tag: entry.value for entry in block.directory(second)[0]}
+    except ValueError:
+        return
+    start, length = fields.get(_THUMBNAIL_OFFSET, 0), fields.get(_THUMBNAIL_LENGTH, 0)
+    live = [*entries, *details, *block.pointed(entries, GPS_IFD), *block.pointed(details, INTEROP_IFD)]
+    used = max([link + 4, *(max(entry.at + 16, entry.end) for entry in live)])
+    # What lies behind the thumbnail may be what a maker's note points to, so only a tail is cut.
+    if used <= start <= len(block.data) <= start + length + 4:
+        del block.data[start:]
+
+
+def without_orientation(exif: bytes) -> bytes:
+    """The same EXIF without its orientation field (it says 1, which is also what a missing one says).
+
+    For encoders that would otherwise write the whole block anew to take the field out.
+    """
+    block = _Block(exif)
+    entries, link = block.directory(block.first)
+    for entry in reversed(entries):
+        if entry.tag == ORIENTATION:
+            block.data[entry.at : link + 4] = block.data[entry.at + 12 : link + 4] + bytes(12)
+            link -= 12
+            struct.pack_into(block.order + "H", block.data, block.first, (link - block.first - 2) // 12)
+    return bytes(block.data)
+
+
+def exif_of_tiff(image: Image.Image) -> bytes | None:
+    """What an open TIFF says besides its pixels, as an EXIF block; None when that is nothing, or broken."""
+    try:
+        found = image.getexif()
+        found.bigtiff = False
+        for tag in TIFF_LAYOUT.intersection(found):
+            del found[tag]
+        return without_prefix(found.tobytes()) if len(found) else None
+    except Exception as error:  # whatever is wrong with the tags, the photo is not lost over it
+        _log.warning("malformed EXIF is left out: %s", error)
+        return None
+
+
+def orientation_of_tiff(image: Image.Image) -> int:
+    """The orientation 1 to 8 that Pillow turns an open TIFF by when it loads the pixels."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # as above
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def checked_icc(icc: bytes | None, spaces: tuple[str, ...]) -> bytes | None:
+    """``icc`` when it is a profile for one of the colour spaces (``RGB``, ``GRAY``, ``CMYK``, ``Lab``), else None."""
+    if not icc:
+        return None
+    try:
+        space = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
+    except (OSError, ValueError) as error:
+        _log.warning("a malformed ICC profile is left out: %s", error)
+        return None
+    if space not in spaces:
+        _log.warning("an ICC profile for %s is left out: the photo is %s", space, " or ".join(spaces))
+        return None
+    return icc
+
+
+def upright_xmp(xmp: bytes | str | None, *, rotated: bool) -> bytes | None:
+    """The XMP packet; when the orientation was applied (``rotated``) the packet's copy of it becomes 1.
+
+    None when there is none, or when it is no XMP.
+    """
+    if not xmp:
+        return None
+    packet = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
+    if b"RDF" not in packet.replace(b"\0", b""):
+        _log.warning("malformed XMP is left out")
+        return None
+    if rotated:
+        packet = re.sub(rb"""(tiff:Orientation\s*=\s*["'])[2-8](["'])""", rb"\g<1>1\2", packet)
+        packet = re.sub(rb"(<tiff:Orientation>\s*)[2-8](\s*<)", rb"\g<1>1\2", packet)
+    return packet
+
+
+def checked_dpi(dpi: object, *, swapped: bool) -> tuple[float, float] | None:
+    """Horizontal and vertical dots per inch when they are plausible, else None; ``swapped`` after a quarter turn."""
+    try:
+        across, down = (float(value) for value in dpi)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not all(math.isfinite(value) and 1 < value <= 65_535 for value in (across, down)):
+        return None
+    return (down, across) if swapped else (across, down)

@@ -1,0 +1,183 @@
+"""From a file to a :class:`Photo`; the content decides what it is, never the suffix."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from restorecli.errors import PhotoError
+from restorecli.photo import metadata, png
+from restorecli.photo.damage import failure
+from restorecli.photo.formats import HEAD_BYTES, TITLES, known_but_unsupported, sniff
+from restorecli.photo.guards import check_size, check_tiff, quiet_pillow, webp_size
+from restorecli.photo.names import shown
+from restorecli.photo.photo import Photo
+from restorecli.photo.pixels import deep_pixels, is_deep, shallow_pixels, upright
+
+_log = logging.getLogger(__name__)
+
+# Each opened directly: Image.open tries dozens of formats that nobody asked for, on files that nobody vouches for.
+_PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+}
+_SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
+
+
+def read_photo(source: Path | bytes, *, max_pixels: int = 400_000_000, name: str | None = None) -> Photo:
+    """Read one photo.
+
+    ``source`` is a file or its bytes, ``name`` what messages call it. A photo of more than ``max_pixels`` pixels is
+    refused from its header, before memory for them is taken. Malformed EXIF, XMP or ICC is left out and logged.
+
+    :class:`PhotoError` of the kind ``missing``, ``empty``, ``not_a_photo``, ``truncated``, ``too_large`` or
+    ``unreadable`` when there is nothing to return.
+    """
+    label = shown(name or ("the photo" if isinstance(source, bytes) else source))
+    with _opened(source, label) as file:
+        found = _known_format(file, label)
+        with quiet_pillow():
+            try:
+                return _decode(file, found, max_pixels, label)
+            except PhotoError:
+                raise
+            except MemoryError as error:
+                raise PhotoError(
+                    f"{label}: not enough memory to read it; close other programs or make the photo smaller",
+                    kind="too_large",
+                ) from error
+            except Exception as error:  # decoders raise all kinds over damaged files
+                raise failure(file, found, label, error) from error
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes, label: str) -> Iterator[IO[bytes]]:
+    """The source as a file that can be sought in, never one that would block or that has no end."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    try:
+        mode = os.stat(source).st_mode
+        if stat.S_ISDIR(mode):
+            raise PhotoError(f"{label}: is a folder, not a photo; name a file in it", kind="unreadable")
+        if not stat.S_ISREG(mode):
+            raise PhotoError(f"{label}: is no ordinary file; pipe it in and name it -", kind="unreadable")
+        file = open(source, "rb")  # noqa: SIM115 - closed below, and errors of opening are not those of reading
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise PhotoError(f"{label}: no such file; check the path", kind="missing") from error
+    except PermissionError as error:
+        raise PhotoError(f"{label}: no permission to read it; change its permissions", kind="unreadable") from error
+    except OSError as error:
+        raise PhotoError(f"{label}: cannot be opened ({error.strerror}); check the path", kind="unreadable") from error
+    with file:
+        yield file
+
+
+def _known_format(file: IO[bytes], label: str) -> str:
+    """The format of the file, by its first bytes; the file is left at its start."""
+    try:
+        head = file.read(HEAD_BYTES)
+        file.seek(0)
+    except OSError as error:
+        raise PhotoError(f"{label}: cannot be read ({error.strerror}); check the disk", kind="unreadable") from error
+    if not head:
+        raise PhotoError(f"{label}: the file is empty; copy it again from where it came", kind="empty")
+    found = sniff(head)
+    if found:
+        return found
+    other = known_but_unsupported(head)
+    if other:
+        raise PhotoError(f"{label}: {other} is not supported; convert it to JPEG, PNG or TIFF first", kind="unreadable")
+    raise PhotoError(f"{label}: not a photo; wanted is {', '.join(TITLES.values())}", kind="not_a_photo")
+
+
+def _decode(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
+    if format == "webp":
+        # Pillow takes memory for a WebP's canvas when it opens it.
+        check_size(*webp_size(file), max_pixels, label)
+    try:
+        return _decode_whole(file, format, max_pixels, label)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:
+        if format != "png":
+            raise
+        _log.debug("%s: tried again without what may be malformed: %s", label, error)
+    return _decode_png_without_malformed(file, max_pixels, label)
+
+
+def _decode_png_without_malformed(file: IO[bytes], max_pixels: int, label: str) -> Photo:
+    """A PNG whose texts or profile Pillow stumbled over: with the sound ones if that will do, else with none."""
+    file.seek(0)
+    data = file.read()
+    sound = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.ABOUT, png.PIXELS)
+    try:
+        photo = _decode_whole(io.BytesIO(sound), "png", max_pixels, label)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception:
+        bare = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.PIXELS)
+        photo = _decode_whole(io.BytesIO(bare), "png", max_pixels, label)
+    _log.warning("%s: malformed metadata are left out", label)
+    return photo
+
+
+def _decode_whole(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
+    image = _PLUGINS[format](file)
+    check_size(*image.size, max_pixels, label)
+    deep_file = is_deep(image, file)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        check_tiff(image, max_pixels, label)
+        # While its directory is still at hand: loading the pixels changes it.
+        exif, orientation = metadata.exif_of_tiff(image), metadata.orientation_of_tiff(image)
+    else:
+        if deep_file:
+            file.seek(0)
+            file = io.BytesIO(png.rearranged(file.read(), png.HEADER, png.TRANSPARENCY, png.ABOUT, png.PIXELS))
+            image = PngImagePlugin.PngImageFile(file)
+        else:
+            # Only then does Pillow know of the EXIF and XMP that a PNG has behind its pixels.
+            image.load()
+        exif = image.info.get("exif")
+        orientation = metadata.orientation_of(exif)
+    if deep_file:
+        pixels, alpha = deep_pixels(image, file)
+        icc = image.info.get("icc_profile")
+    else:
+        pixels, alpha, icc = shallow_pixels(image, file)
+    # Pillow turns the TIFFs that it loads, and nothing else.
+    turn = 1 if format == "tiff" and not deep_file else orientation
+    pixels, alpha = upright(pixels, turn), None if alpha is None else upright(alpha, turn)
+    height, width, channels = pixels.shape
+    return Photo(
+        pixels=pixels,
+        alpha=alpha,
+        format=format,
+        icc=metadata.checked_icc(icc, ("RGB",) if channels == 3 else ("GRAY", "RGB")),
+        exif=metadata.upright_exif(exif, width, height),
+        xmp=metadata.upright_xmp(image.info.get("xmp"), rotated=orientation != 1),
+        dpi=metadata.checked_dpi(image.info.get("dpi"), swapped=orientation >= 5),
+        jpeg_subsampling=_SUBSAMPLINGS.get(JpegImagePlugin.get_sampling(image)),
+    )

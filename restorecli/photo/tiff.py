@@ -1,0 +1,101 @@
+"""TIFF at the level of its directory: what the pixel encoders do not write is merged in here."""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+
+from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from restorecli.photo.metadata import EXIF_IFD, GPS_IFD, ORIENTATION, TIFF_LAYOUT
+
+_log = logging.getLogger(__name__)
+
+_SAMPLES, _STRIP_OFFSETS, _STRIP_BYTES, _EXTRA_SAMPLES = 277, 273, 279, 338
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _INCH = 282, 283, 296, 2
+_XMP, _ICC = 700, 34675
+_BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
+_UNASSOCIATED_ALPHA = 2
+
+
+def with_metadata(
+    data: bytes, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None, dpi: tuple[float, float] | None
+) -> bytes:
+    """A finished little-endian TIFF in strips, written anew with profile, EXIF, XMP and resolution in its directory.
+
+    An alpha channel (the second or fourth sample) is declared as not premultiplied, which not every encoder does.
+    """
+    directory = _directory(data)
+    strips = [data[at : at + size] for at, size in zip(directory[_STRIP_OFFSETS], directory[_STRIP_BYTES], strict=True)]
+    if directory.get(_SAMPLES, 1) in (2, 4):
+        directory[_EXTRA_SAMPLES] = _UNASSOCIATED_ALPHA
+    if icc:
+        directory.tagtype[_ICC] = _UNDEFINED
+        directory[_ICC] = icc
+    if xmp:
+        directory.tagtype[_XMP] = _BYTE
+        directory[_XMP] = xmp
+    if dpi:
+        directory[_X_RESOLUTION], directory[_Y_RESOLUTION] = dpi
+        directory[_RESOLUTION_UNIT] = _INCH
+    # Pillow counts strip offsets from the end of the directory, which it writes first.
+    offsets = [0]
+    for strip in strips[:-1]:
+        offsets.append(offsets[-1] + len(strip))
+    directory.tagtype[_STRIP_OFFSETS] = _LONG
+    directory[_STRIP_OFFSETS] = tuple(offsets)
+    return b"".join([_header(directory, exif), *strips])
+
+
+def without_turn(data: bytes) -> bytes:
+    """The same TIFF with orientation 1: whether OpenCV turns the pixels depends on the file and its version."""
+    order = "<" if data[:2] == b"II" else ">"
+    big = b"+" in data[2:4]
+    at = struct.unpack_from(order + ("Q" if big else "L"), data, 8 if big else 4)[0]
+    count = struct.unpack_from(order + ("Q" if big else "H"), data, at)[0]
+    start, step = (8, 20) if big else (2, 12)
+    for place in range(at + start, min(at + start + count * step, len(data) - step), step):
+        if struct.unpack_from(order + "H", data, place)[0] == ORIENTATION:
+            one = struct.pack(order + "HHQHL" if big else order + "HHLHH", ORIENTATION, _SHORT, 1, 1, 0)
+            return b"".join([data[:place], one.ljust(step, b"\0"), data[place + step :]])
+    return data
+
+
+def _directory(data: bytes) -> ImageFileDirectory_v2:
+    """The first directory of a TIFF, its tags loaded."""
+    file = io.BytesIO(data)
+    directory = ImageFileDirectory_v2(file.read(8))
+    file.seek(directory.next)
+    directory.load(file)
+    loaded = ImageFileDirectory_v2(prefix=b"II")
+    for tag in directory:
+        loaded.tagtype[tag] = directory.tagtype[tag]
+        loaded[tag] = directory[tag]
+    return loaded
+
+
+def _header(directory: ImageFileDirectory_v2, exif: bytes | None) -> bytes:
+    """Everything before the strips; without EXIF when Pillow cannot write what it holds."""
+    if exif:
+        merged = ImageFileDirectory_v2(prefix=b"II")
+        try:
+            found = Image.Exif()
+            found.load(exif)
+            for tag in found:
+                if tag not in TIFF_LAYOUT:
+                    merged[tag] = found.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else found[tag]
+            for tag in directory:
+                merged.tagtype[tag] = directory.tagtype[tag]
+                merged[tag] = directory[tag]
+            return _written(merged)
+        except Exception as error:  # Pillow raises all kinds over odd tags; the photo is not lost over it
+            _log.warning("EXIF that cannot be written to a TIFF is left out: %s", error)
+    return _written(directory)
+
+
+def _written(directory: ImageFileDirectory_v2) -> bytes:
+    file = io.BytesIO()
+    directory.save(file)
+    return file.getvalue()
