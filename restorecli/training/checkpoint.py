@@ -7,7 +7,6 @@ tensors stand in the file's metadata as JSON. One file, one rename: there is no 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from restorecli.errors import TrainingError
+from restorecli.errors import PhotoError, TrainingError
 from restorecli.photo import write_bytes_atomic
 
 FORMAT = "restorecli-checkpoint-1"
@@ -48,16 +47,18 @@ def save_checkpoint(
 ) -> None:
     """Write modules, optimisers and ``facts`` (plain values) to ``path``.
 
-    Raises :class:`PhotoError` from the writer when the disk is full or the folder cannot be written; the file that
-    was there is then as it was.
+    Raises :class:`TrainingError` when the disk is full or the folder cannot be written; the file that was there is
+    then as it was.
     """
     tensors = {f"{name}/{key}": value for name, module in modules.items() for key, value in module.state_dict().items()}
     for name, optimiser in optimisers.items():
         tensors |= {f"{name}/optimiser/{key}": value for key, value in optimiser_tensors(optimiser).items()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     data = save(tensors, {"format": FORMAT, "facts": json.dumps(dict(facts))})
-    os.makedirs(path.parent, exist_ok=True)
-    write_bytes_atomic(data, path, overwrite=True)
+    try:
+        write_bytes_atomic(data, path, overwrite=True)
+    except PhotoError as error:
+        raise TrainingError(f"the checkpoint was not saved: {error}; the last one is intact", kind=error.kind) from error
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:

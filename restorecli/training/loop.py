@@ -24,7 +24,7 @@ from restorecli.models.unet import UNet
 from restorecli.pairs import pair_folders
 from restorecli.photo import write_bytes_atomic
 from restorecli.training.checkpoint import read_checkpoint, restore_modules, save_checkpoint
-from restorecli.training.config import TrainConfig
+from restorecli.training.config import TrainConfig, config_from_toml
 from restorecli.training.cyclegan import CycleGAN
 from restorecli.training.data import Batch, Batches, as_tensor, batches, read_rgb, training_photos, unpaired_step
 from restorecli.training.losses import rendered_loss
@@ -94,8 +94,7 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     config = options.config
     device, dtype = choose_device(options.device), choose_dtype(options)
     data, pairs = _open_data(options)
-    options.run.mkdir(parents=True, exist_ok=True)
-    _only_run_here(options.run)
+    _make_folder(options.run)
     checkpoint = options.run / "checkpoint" / "last.safetensors"
     torch.set_flush_denormal(True)
 
@@ -350,8 +349,6 @@ def _players(
 
 
 def _refuse_other_config(config: TrainConfig, facts: dict[str, object], checkpoint: Path) -> None:
-    from restorecli.training.config import config_from_toml
-
     saved = config_from_toml(str(facts["config"]), str(checkpoint))
     free = {name: getattr(config, name) for name in FREE_TO_CHANGE}
     if replace(saved, **free) != config:
@@ -365,7 +362,11 @@ def _refuse_other_config(config: TrainConfig, facts: dict[str, object], checkpoi
         )
 
 
-def _only_run_here(run: Path) -> None:
+def _make_folder(run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"cannot make {run} ({error.strerror}): choose another --out", kind="unwritable") from error
     if not os.access(run, os.W_OK):
         raise TrainingError(f"cannot write to {run}: choose another --out", kind="unwritable")
 

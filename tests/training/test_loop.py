@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from restorecli.errors import BackendError, TrainingError
+from restorecli.errors import BackendError, PhotoError, TrainingError
 from restorecli.training import loop
 from restorecli.training.config import TrainConfig
 from restorecli.training.loop import Event, Options, describe, rate, train
@@ -168,3 +168,31 @@ def test_describe_names_the_players_and_writes_nothing(options: Options) -> None
     text = describe(options)
     assert "restorer" in text and "judge_clear" in text and "[unpaired]" in text
     assert not options.run.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_training(options: Options) -> None:
+    options.run.write_bytes(b"a file")
+    with pytest.raises(TrainingError, match="choose another --out"):
+        train(options, _quiet)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restorecli.training import checkpoint
+
+    saves = 0
+    genuine = checkpoint.write_bytes_atomic
+
+    def full(data: bytes, path: Path, *, overwrite: bool) -> None:
+        nonlocal saves
+        saves += 1
+        if saves == 3:
+            raise PhotoError(f"{path}: the disk is full", kind="disk_full")
+        genuine(data, path, overwrite=overwrite)
+
+    monkeypatch.setattr(checkpoint, "write_bytes_atomic", full)
+    with pytest.raises(TrainingError, match="the disk is full; the last one is intact"):
+        train(options, _quiet)
+    monkeypatch.undo()
+    events: list[Event] = []
+    assert train(options, events.append).finished
+    assert events[0].step == 4

@@ -1,0 +1,10 @@
+"""What runs a network: an array in, an array out.
+
+A backend knows nothing of photos, tiles or files, and it never changes the subject: when memory runs out it raises
+:class:`OutOfMemory` and leaves the rest to its caller.
+"""
+
+from restorecli.inference.backends.base import Backend, OutOfMemory
+from restorecli.inference.backends.selection import BACKENDS, DEVICES, PRECISIONS, open_backend
+
+__all__ = ["BACKENDS", "DEVICES", "PRECISIONS", "Backend", "OutOfMemory", "open_backend"]

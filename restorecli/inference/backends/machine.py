@@ -1,0 +1,44 @@
+"""What this machine has, asked without importing any library that takes seconds."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+from restorecli.hardware import usable_cores
+
+
+def threads() -> int:
+    """How many threads to compute with: the usable cores, or fewer when ``OMP_NUM_THREADS`` says so."""
+    wish = os.environ.get("OMP_NUM_THREADS", "")
+    return min(usable_cores(), int(wish)) if wish.isdigit() and int(wish) > 0 else usable_cores()
+
+
+def free_main_memory() -> int | None:
+    """Bytes of main memory that this process can still get: what is available, within its control group's limit."""
+    found = []
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            found += [int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:")]
+    except OSError:
+        return None
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as limit:
+            bound = limit.read().strip()
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as current:
+            used = int(current.read())
+        if bound.isdigit():
+            found.append(max(0, int(bound) - used))
+    except (OSError, ValueError):
+        pass  # no control group, or one of the first version
+    return min(found) if found else None
+
+
+def has_cuda_driver() -> bool:
+    """Whether it is worth the seconds of importing PyTorch to ask for a CUDA device."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,251 @@
+"""One photo in, the restored photo out: tile size, thumbnail, colour and alpha rules."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from restorecli.errors import BackendError, PhotoError, UsageError
+from restorecli.inference.backends import Backend, open_backend
+from restorecli.inference.stitch import run_plan
+from restorecli.inference.tiling import Plan, plan, plan_within
+from restorecli.models.descriptor import TASKS
+from restorecli.photo import Photo, read_photo
+from restorecli.weights import resolve
+
+Restorable = TypeVar("Restorable", Photo, np.ndarray, Image.Image)
+Progress = Callable[[int, int], None]
+
+WORKING_BYTES = {"fp32": 300, "bf16": 220, "fp16": 220}
+"""Memory for each pixel of a window, all buffers together: measured on the shipped networks (PyTorch 255 and 180,
+ONNX Runtime 140), and rounded up."""
+DEFAULT_WORKING_MEMORY = 900_000_000
+"""What tiles may take on a CPU when nobody says otherwise. With it the context around the tiles of a 12 MP photo costs
+a fifth more work, and the whole program stays below 1.5 GB."""
+LARGEST_WINDOW = 16_000_000
+"""Pixels of a window on a device with plenty of memory; the context costs next to nothing from there on."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """How one photo was restored."""
+
+    backend: str
+    device: str
+    """The one that really ran: ``cpu`` or ``cuda:N``."""
+    precision: str
+    tile: int
+    """The edge asked for, or with ``auto`` the longest edge of what one tile contributes; in pixels."""
+    tiles: int
+    """How many tiles were computed."""
+    seconds: float
+    notes: tuple[str, ...]
+    """Anything that went otherwise than planned, one sentence each."""
+
+
+class Restorer:
+    """Restores photos with one set of weights on one backend; loaded once, used for any number of photos.
+
+    Not for several threads at once.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        weights: str | None = None,
+        backend: str = "auto",
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | str = "auto",
+        max_memory: int | None = None,
+        strength: float = 1.0,
+    ) -> None:
+        """Load the weights.
+
+        ``task`` is ``dehaze`` or ``derain``; ``weights`` a name, a file or ``hf://OWNER/REPO`` (None: the shipped
+        ones); ``backend`` ``auto``, ``torch``, ``onnx`` or ``openvino``; ``device`` ``auto``, ``cpu``, ``cuda`` or
+        ``cuda:N``; ``precision`` ``auto``, ``fp32``, ``bf16`` or ``fp16``; ``tile`` the edge of a tile in pixels or
+        ``auto``; ``max_memory`` a bound in bytes on the memory of the process (of the device, on CUDA);
+        ``strength`` from 0 (the photo as it was) to 1 (as restored).
+
+        Raises :class:`UsageError` for a value that makes no sense, :class:`~restorecli.errors.WeightsError` and
+        :class:`BackendError` for what is not to be had.
+        """
+        if task not in TASKS:
+            raise UsageError(f"task must be one of {', '.join(TASKS)}, not {task!r}")
+        if not 0 <= strength <= 1:
+            raise UsageError(f"--strength must be from 0 to 1, not {strength}")
+        if tile != "auto" and (not isinstance(tile, int) or tile < 16):
+            raise UsageError(f"--tile must be auto or a number of pixels from 16 on, not {tile}")
+        if max_memory is not None and max_memory < 1:
+            raise UsageError(f"--max-memory must be positive, not {max_memory}")
+        self.task = task
+        self.weights = resolve(weights, task)
+        self.backend: Backend = open_backend(self.weights, backend=backend, device=device, precision=precision)
+        self._tile = tile
+        self._max_memory = max_memory
+        self._strength = float(strength)
+        self._exact: Backend | None = None
+
+    def restore(self, photo: Restorable | str | Path, *, progress: Progress | None = None) -> Restorable | Photo:
+        """Restore a photo and give back what was given: a :class:`Photo`, an array or a Pillow image.
+
+        A path gives a :class:`Photo`. An array is (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGB and alpha, uint8
+        or uint16 over the type's full range. A Pillow image keeps its mode if it is L, LA, RGB, RGBA or I;16, others
+        come back as RGB. ``progress`` is told the pixels done and the pixels in all.
+
+        Raises :class:`PhotoError` when the photo cannot be read or restored, :class:`UsageError` for anything that is
+        no photo.
+        """
+        if isinstance(photo, str | Path):
+            return self.restore_photo(read_photo(Path(photo)), progress)[0]
+        if isinstance(photo, Photo):
+            return self.restore_photo(photo, progress)[0]
+        if isinstance(photo, np.ndarray):
+            return self._restore_array(photo, progress)
+        if isinstance(photo, Image.Image):
+            known = photo.mode in ("L", "LA", "RGB", "RGBA", "I;16")
+            pixels = np.asarray(photo if known else photo.convert("RGB"))
+            restored = Image.fromarray(self._restore_array(pixels, progress))
+            restored.info = dict(photo.info)
+            return restored
+        raise UsageError(f"a photo is a Photo, a NumPy array, a Pillow image or a path, not {type(photo).__name__}")
+
+    def restore_photo(self, photo: Photo, progress: Progress | None = None) -> tuple[Photo, Details]:
+        """Restore a :class:`Photo`: its pixels change, its alpha channel and all that it carries do not.
+
+        ``progress`` and errors as for :meth:`restore`.
+        """
+        started = time.perf_counter()
+        tiles = self._plan(photo.pixels)
+        outcome = run_plan(
+            photo.pixels,
+            self._thumbnail(photo.pixels),
+            tiles,
+            self.backend,
+            strength=self._strength,
+            exact_backend=self._exact_backend,
+            progress=progress,
+        )
+        notes = []
+        if outcome.halvings:
+            notes.append(f"memory ran out, tiles were halved {outcome.halvings} times")
+        if outcome.repeated:
+            notes.append(f"{outcome.repeated} tiles were not finite in {self.backend.precision} and ran again in fp32")
+        longest = max(max(tile.core.height, tile.core.width) for tile in tiles.tiles)
+        edge = longest if self._tile == "auto" else int(self._tile)
+        details = Details(
+            backend=self.backend.name,
+            device=self.backend.device,
+            precision=self.backend.precision,
+            tile=max(1, edge >> outcome.halvings),
+            tiles=outcome.tiles,
+            seconds=time.perf_counter() - started,
+            notes=tuple(notes),
+        )
+        return replace(photo, pixels=outcome.pixels), details
+
+    def _restore_array(self, array: np.ndarray, progress: Progress | None) -> np.ndarray:
+        if array.dtype not in (np.uint8, np.uint16) or array.size == 0:
+            raise UsageError(f"an array must be uint8 or uint16 and not empty, not {array.dtype} {array.shape}")
+        if array.ndim == 2:
+            return self._restore_array(array[..., None], progress)[..., 0]
+        if array.ndim != 3 or array.shape[2] > 4:
+            raise UsageError(f"an array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}")
+        colours = 1 if array.shape[2] <= 2 else 3
+        alpha = array[..., colours] if array.shape[2] > colours else None
+        restored = self.restore_photo(Photo(array[..., :colours], alpha), progress)[0].pixels
+        return restored if alpha is None else np.dstack([restored, alpha])
+
+    def _plan(self, pixels: np.ndarray) -> Plan:
+        """The tiles for this photo: as asked for, or as large as pays within the memory there is."""
+        height, width = pixels.shape[:2]
+        descriptor = self.backend.descriptor
+        halo, stride = descriptor.halo, descriptor.stride
+        working = WORKING_BYTES[self.backend.precision]
+        room = self._room(pixels)
+        if self._tile != "auto":
+            tiles = plan(height, width, tile=int(self._tile), halo=halo, stride=stride)
+            if self._max_memory is None or room is None or tiles.window_pixels * working <= room:
+                return tiles
+            raise PhotoError(
+                f"tiles of {self._tile} pixels need {_megabytes(tiles.window_pixels * working)} more than "
+                f"--max-memory leaves ({_megabytes(max(room, 0))}); use --tile auto",
+                kind="out_of_memory",
+            )
+        if self.backend.device == "cpu":
+            bound = DEFAULT_WORKING_MEMORY if self._max_memory is None else LARGEST_WINDOW * working
+            room = bound if room is None else min(room, bound)
+        window = LARGEST_WINDOW if room is None else min(LARGEST_WINDOW, max(room, 0) // working)
+        found = plan_within(height, width, pixels=window, halo=halo, stride=stride)
+        if found is not None:
+            return found
+        smallest = plan(height, width, tile=stride, halo=halo, stride=stride)
+        if self._max_memory is None:
+            return smallest
+        raise PhotoError(
+            f"{width}x{height} pixels: --max-memory {_megabytes(self._max_memory)} is too little; "
+            f"it takes at least {_megabytes(self._max_memory - (room or 0) + smallest.window_pixels * working)}",
+            kind="out_of_memory",
+        )
+
+    def _room(self, pixels: np.ndarray) -> int | None:
+        """Bytes that tiles may take now, the result of this photo set aside; None when nobody says."""
+        free = self.backend.free_memory()
+        # Half of what is free: others live here too, and allocators round up.
+        room = None if free is None else free // 2
+        if self._max_memory is not None:
+            left = self._max_memory
+            if self.backend.device == "cpu":
+                left -= _resident_memory() + 2 * pixels.nbytes
+            room = left if room is None else min(room, left)
+        return room
+
+    def _thumbnail(self, pixels: np.ndarray) -> np.ndarray:
+        """The whole photo at (S, S, 3), float32 in [0, 1]; each value the mean of the area that it stands for."""
+        edge = max(1, self.backend.descriptor.thumbnail)
+        height, width = pixels.shape[:2]
+        # A float copy of the photo would take four times its memory; from 1,024 pixels on rounding averages out.
+        small = _resized(pixels, min(height, 1024), min(width, 1024), cv2.INTER_AREA)
+        small = small.astype(np.float32) / np.iinfo(pixels.dtype).max
+        small = _resized(small, min(height, edge), min(width, edge), cv2.INTER_AREA)
+        small = _resized(small, edge, edge, cv2.INTER_LINEAR)
+        return np.array(np.broadcast_to(small, (edge, edge, 3)), order="C")
+
+    def _exact_backend(self) -> Backend | None:
+        """The same weights in fp32, for tiles that are not finite; None when they are fp32 already or not to be had."""
+        if self._exact is None and self.backend.precision != "fp32":
+            name = "torch" if self.weights.path.suffix == ".safetensors" else self.backend.name
+            try:
+                self._exact = open_backend(self.weights, backend=name, device=self.backend.device, precision="fp32")
+            except BackendError:
+                return None
+        return self._exact
+
+
+def _resized(pixels: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
+    # OpenCV drops an axis of one channel.
+    return cv2.resize(pixels, (width, height), interpolation=interpolation).reshape(height, width, -1)
+
+
+def _resident_memory() -> int:
+    """Bytes of main memory that this process holds; 0 where the system does not say."""
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    found = re.search(r"^VmRSS:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else 0
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.0f} MB"

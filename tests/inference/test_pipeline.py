@@ -1,0 +1,222 @@
+"""Many photos: names, order, what is skipped, and that one bad photo harms no other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from restorecli.errors import BackendError, UsageError
+from restorecli.inference.pipeline import Job, Result, plan_jobs, run
+from restorecli.inference.restorer import Restorer
+from restorecli.photo import Photo, read_photo, write_photo
+from tests.small import noise
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def targets(
+    inputs: list[Path], out: Path | None = None, format: str = "same", task: str = "derain", overwrite: bool = False
+) -> dict[Path, Path]:
+    jobs, _, _ = plan_jobs(inputs, task=task, out=out, format=format, overwrite=overwrite)
+    return {job.source: job.target for job in jobs}
+
+
+def test_outputs_lie_beside_their_inputs(tmp_path: Path) -> None:
+    photo = tmp_path / "a.b.JPG"
+    touch(photo)
+    assert targets([photo]) == {photo: tmp_path / "a.b_derained.JPG"}
+    assert targets([photo], task="dehaze", format="png") == {photo: tmp_path / "a.b_dehazed.png"}
+
+
+def test_a_file_is_taken_whatever_it_is_called(tmp_path: Path) -> None:
+    photo = tmp_path / "scan"
+    touch(photo)
+    assert targets([photo]) == {photo: tmp_path / "scan_derained"}
+    assert targets([photo], format="jpg") == {photo: tmp_path / "scan_derained.jpg"}
+
+
+def test_out_is_a_file_when_it_looks_like_one(tmp_path: Path) -> None:
+    photo = tmp_path / "a.jpg"
+    touch(photo, tmp_path / "b.jpg")
+    assert targets([photo], tmp_path / "new.png") == {photo: tmp_path / "new.png"}
+    assert targets([photo], tmp_path / "new") == {photo: tmp_path / "new" / "a.jpg"}
+    (tmp_path / "folder.png").mkdir()
+    assert targets([photo], tmp_path / "folder.png") == {photo: tmp_path / "folder.png" / "a.jpg"}
+    with pytest.raises(UsageError, match="give a folder"):
+        targets([photo, tmp_path / "b.jpg"], tmp_path / "new.png")
+    with pytest.raises(UsageError, match="give a folder"):
+        targets([tmp_path], tmp_path / "new.png")
+    with pytest.raises(UsageError, match="disagree"):
+        targets([photo], tmp_path / "new.png", format="webp")
+    assert targets([photo], tmp_path / "new.jpeg", format="jpg")
+
+
+def test_a_folder_is_mirrored(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    touch(photos / "b.png", photos / "sub" / "a.JPEG", photos / "notes.txt")
+    touch(photos / ".hidden.jpg", photos / ".x" / "c.jpg")
+    out = tmp_path / "out"
+    jobs, passed_over, failures = plan_jobs([photos], task="derain", out=out, format="same")
+    assert jobs == [Job(photos / "b.png", out / "b.png"), Job(photos / "sub" / "a.JPEG", out / "sub" / "a.JPEG")]
+    assert (passed_over, failures) == (1, [])
+
+
+def test_outputs_are_not_taken_for_inputs_again(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    touch(photos / "a.jpg", photos / "a_derained.jpg", photos / "b.png", photos / "b_derained.webp")
+    touch(photos / "alone_derained.jpg", photos / "a_dehazed.jpg", photos / "out" / "a.jpg")
+    jobs, passed_over, _ = plan_jobs([photos], task="derain", out=None, format="same")
+    assert [job.source.name for job in jobs] == ["a.jpg", "a_dehazed.jpg", "alone_derained.jpg", "b.png", "a.jpg"]
+    assert passed_over == 2
+    # An output folder inside the input.
+    assert photos / "out" / "a.jpg" not in targets([photos], photos / "out")
+    # What a shell makes of *.jpg on the second run.
+    assert set(targets(sorted(photos.glob("a[._]*jpg")))) == {photos / "a.jpg", photos / "a_dehazed.jpg"}
+    # By name and alone it is what is wanted.
+    assert set(targets([photos / "a_derained.jpg"])) == {photos / "a_derained.jpg"}
+
+
+def test_the_same_photo_twice_is_one_job(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    assert len(targets([tmp_path, tmp_path / "a.jpg", tmp_path / "." / "a.jpg"])) == 1
+
+
+def test_two_photos_never_get_one_output(tmp_path: Path) -> None:
+    touch(tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg", tmp_path / "y" / "a.png")
+    with pytest.raises(UsageError, match="would both become"):
+        targets([tmp_path / "x", tmp_path / "y"], tmp_path / "out")
+    with pytest.raises(UsageError, match="would both become"):
+        targets([tmp_path / "y"], format="webp")
+
+
+def test_no_input_is_replaced_unasked(tmp_path: Path) -> None:
+    photo = tmp_path / "a.jpg"
+    touch(photo, tmp_path / "sub" / "a.jpg")
+    for inputs, out in (([photo], photo), ([photo], tmp_path), ([tmp_path], tmp_path)):
+        with pytest.raises(UsageError, match="--overwrite"):
+            targets(inputs, out)
+        assert targets(inputs, out, overwrite=True)
+    with pytest.raises(UsageError, match="would replace the input"):
+        targets([photo, tmp_path / "sub" / "a.jpg"], tmp_path / "sub", overwrite=True)
+
+
+def test_missing_inputs_and_empty_folders_are_failures(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "empty" / "notes.txt")
+    jobs, passed_over, failures = plan_jobs(
+        [tmp_path / "none.jpg", tmp_path / "a.jpg", tmp_path / "empty"], task="derain", out=None, format="same"
+    )
+    assert [job.source.name for job in jobs] == ["a.jpg"]
+    assert [result.error.kind for result in failures if result.error] == ["missing", "no_photos"]
+    assert passed_over == 1
+
+
+@pytest.fixture(scope="module")
+def restorer(weights_files: dict[str, Path]) -> Restorer:
+    return Restorer("derain", weights=str(weights_files["derain"]), device="cpu", precision="fp32")
+
+
+def run_all(jobs: list[Job], restorer: Restorer, **options: object) -> list[Result]:
+    results: list[Result] = []
+    values = {"overwrite": False, "format": "same", "quality": 95, "workers": 2, "max_pixels": 10**6} | options
+    run(jobs, restorer, on_result=results.append, **values)  # type: ignore[arg-type]
+    return results
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_broken_photo_stops_no_other(workers: int, restorer: Restorer, tmp_path: Path) -> None:
+    sources = [tmp_path / f"{index}.png" for index in range(6)]
+    for index, path in enumerate(sources):
+        write_photo(Photo(noise(40, 50, seed=index)), path)
+    sources[1].write_bytes(b"")
+    sources[3].write_bytes(sources[2].read_bytes()[:200])
+    touch(tmp_path / "out" / "4.png" / "in the way")
+    jobs = [Job(path, tmp_path / "out" / path.name) for path in sources]
+    results = run_all(jobs, restorer, workers=workers, overwrite=True)
+    assert [result.job for result in results] == jobs
+    assert [result.status for result in results] == ["restored", "failed", "restored", "failed", "failed", "restored"]
+    assert [result.error.kind for result in results if result.error] == ["empty", "truncated", "unwritable"]
+    assert all(str(result.job.source.name) in str(result.error) for result in results if result.error)
+    done = results[0]
+    assert (done.width, done.height) == (50, 40) and done.details is not None and done.details.device == "cpu"
+    assert set(done.seconds) == {"read", "restore", "write", "total"}
+    assert np.array_equal(read_photo(jobs[0].target).pixels, restorer.restore(noise(40, 50, seed=0)))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "2.png", "4.png", "5.png"]
+
+
+def test_the_same_call_again_finishes_what_is_missing(restorer: Restorer, tmp_path: Path) -> None:
+    jobs = [Job(tmp_path / f"{index}.png", tmp_path / "out" / f"{index}.jpg") for index in range(3)]
+    for job in jobs:
+        write_photo(Photo(noise(30, 20)), job.source)
+    assert [result.status for result in run_all(jobs, restorer, format="jpg")] == ["restored"] * 3
+    jobs[1].target.unlink()
+    before = jobs[0].target.stat().st_mtime_ns
+    assert [result.status for result in run_all(jobs, restorer, format="jpg")] == ["skipped", "restored", "skipped"]
+    assert jobs[0].target.stat().st_mtime_ns == before
+    assert read_photo(jobs[1].target).format == "jpeg"
+    assert [result.status for result in run_all(jobs, restorer, format="jpg", overwrite=True)] == ["restored"] * 3
+
+
+def test_photos_above_the_limit_are_refused(restorer: Restorer, tmp_path: Path) -> None:
+    write_photo(Photo(noise(40, 50)), tmp_path / "a.png")
+    (result,) = run_all([Job(tmp_path / "a.png", tmp_path / "b.png")], restorer, max_pixels=1999)
+    assert result.error is not None and result.error.kind == "too_large"
+
+
+class Failing:
+    """A restorer that fails on the second photo."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error, self.count = error, 0
+
+    def restore_photo(self, photo: Photo, progress: object = None) -> tuple[Photo, None]:
+        self.count += 1
+        if self.count == 2:
+            raise self.error
+        return photo, None
+
+
+def failing_jobs(folder: Path) -> list[Job]:
+    jobs = [Job(folder / f"{index}.png", folder / "out" / f"{index}.png") for index in range(5)]
+    for job in jobs:
+        write_photo(Photo(noise(30, 20)), job.source)
+    return jobs
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("odd"), MemoryError()])
+def test_an_unforeseen_error_is_one_photo_s_own(error: Exception, tmp_path: Path) -> None:
+    results = run_all(failing_jobs(tmp_path), Failing(error))  # type: ignore[arg-type]
+    assert [result.status for result in results] == ["restored", "failed", "restored", "restored", "restored"]
+    assert results[1].error is not None and results[1].error.kind in ("internal", "out_of_memory")
+
+
+@pytest.mark.parametrize("error", [BackendError("the device is gone"), KeyboardInterrupt()])
+def test_what_ends_the_run_leaves_finished_photos_whole(error: BaseException, tmp_path: Path) -> None:
+    jobs = failing_jobs(tmp_path)
+    results: list[Result] = []
+    with pytest.raises(type(error)):
+        run(
+            jobs,
+            Failing(error),  # type: ignore[arg-type]
+            overwrite=False,
+            format="same",
+            quality=95,
+            workers=2,
+            max_pixels=10**6,
+            on_result=results.append,
+        )
+    assert [(result.status, result.job) for result in results] == [("restored", jobs[0])]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.png"]
+
+
+def test_progress_ends_at_the_whole_photo(restorer: Restorer, tmp_path: Path) -> None:
+    jobs = failing_jobs(tmp_path)[:2]
+    seen: list[tuple[Job, int, int]] = []
+    run_all(jobs, restorer, on_progress=lambda *values: seen.append(values))
+    assert [job for job, _, _ in seen] == jobs
+    assert all(done == total for _, done, total in seen)

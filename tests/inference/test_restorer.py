@@ -1,0 +1,167 @@
+"""One photo through the whole engine: tiles equal to the whole, and nothing but colour changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restorecli.errors import PhotoError, UsageError, WeightsError
+from restorecli.inference import restorer as restorer_module
+from restorecli.inference.restorer import Restorer
+from restorecli.photo import Photo, write_photo
+from tests.small import noise
+
+SIZES = [(1, 1), (7, 1000), (513, 769), (1500, 2000)]
+
+
+@pytest.fixture(scope="module")
+def derain(weights_files: dict[str, Path]) -> Restorer:
+    return Restorer("derain", weights=str(weights_files["derain"]), device="cpu", precision="fp32")
+
+
+@pytest.mark.parametrize("task", ["derain", "dehaze"])
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+@pytest.mark.parametrize("size", SIZES)
+def test_tiled_is_whole(
+    task: str, backend: str, size: tuple[int, int], weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So little that auto, too, has to cut the larger ones.
+    monkeypatch.setattr(restorer_module, "DEFAULT_WORKING_MEMORY", 210_000_000)
+
+    def restored(tile: int | str) -> tuple[np.ndarray, int]:
+        restorer = Restorer(
+            task, weights=str(weights_files[task]), backend=backend, device="cpu", precision="fp32", tile=tile
+        )
+        photo, details = restorer.restore_photo(Photo(pixels))
+        return photo.pixels.astype(int), details.tiles
+
+    pixels = noise(*size)
+    whole, one = restored(4096)
+    assert one == 1
+    assert size == (1, 1) or np.abs(whole - pixels).max() > 5
+    for tile in (256, 512, "auto"):
+        tiled, count = restored(tile)
+        assert np.abs(tiled - whole).max() <= 1, tile
+        if size == (1500, 2000):
+            assert count > 1, tile
+
+
+def test_strength_zero_changes_nothing(weights_files: dict[str, Path]) -> None:
+    restorer = Restorer("dehaze", weights=str(weights_files["dehaze"]), device="cpu", strength=0)
+    for photo in (noise(60, 70), noise(60, 70, 1), noise(60, 70, 3, np.uint16)):
+        assert np.array_equal(restorer.restore(photo), photo)
+
+
+def test_grey_stays_grey_and_alpha_stays_as_it_is(derain: Restorer) -> None:
+    grey, alpha = noise(60, 70, 1), noise(60, 70, 1, seed=9)[..., 0]
+    result, details = derain.restore_photo(Photo(grey, alpha=alpha, format="png", icc=b"profile", dpi=(72, 72)))
+    assert result.pixels.shape == grey.shape and not np.array_equal(result.pixels, grey)
+    assert result.alpha is not None and np.array_equal(result.alpha, alpha)
+    assert (result.format, result.icc, result.dpi) == ("png", b"profile", (72, 72))
+    assert (details.device, details.precision, details.tiles, details.notes) == ("cpu", "fp32", 1, ())
+    # Grey is what its colours would show.
+    colours = derain.restore(np.repeat(grey, 3, axis=2)).astype(float) @ [0.299, 0.587, 0.114]
+    assert np.abs(result.pixels[..., 0] - colours).max() <= 1
+
+
+def test_16_bits_are_finer_than_8(derain: Restorer) -> None:
+    deep = noise(60, 70, 3, np.uint16)
+    restored = derain.restore(deep)
+    assert restored.dtype == np.uint16
+    assert len(np.unique(restored % 257)) > 200
+    shallow = derain.restore(np.rint(deep / 257).astype(np.uint8))
+    assert np.abs(restored / 257 - shallow).max() < 3
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (40, 50, 1), (40, 50, 2), (40, 50, 3), (40, 50, 4)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_arrays_come_back_as_they_went(shape: tuple[int, ...], dtype: type, derain: Restorer) -> None:
+    array = noise(40, 50, 4, dtype)[..., : shape[2] if len(shape) == 3 else 1].reshape(shape)
+    restored = derain.restore(array)
+    assert restored.shape == shape and restored.dtype == dtype
+    if shape[-1] in (2, 4):
+        assert np.array_equal(restored[..., -1], array[..., -1])
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "I;16"])
+def test_pillow_images_come_back_as_they_went(mode: str, derain: Restorer) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(noise(40, 50, 1, np.uint16)[..., 0])
+    else:
+        image = Image.fromarray(noise(40, 50, 4), "RGBA").convert(mode)
+    restored = derain.restore(image)
+    assert (restored.mode, restored.size) == (mode, image.size)
+    assert np.array_equal(np.asarray(restored), derain.restore(np.asarray(image)))
+
+
+def test_a_path_gives_a_photo(derain: Restorer, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    write_photo(Photo(noise(40, 50)), path)
+    assert np.array_equal(derain.restore(path).pixels, derain.restore(noise(40, 50)))
+    with pytest.raises(PhotoError) as caught:
+        derain.restore(tmp_path / "none.png")
+    assert caught.value.kind == "missing"
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 5), np.uint8), 7])
+def test_what_is_no_photo_is_refused(wrong: object, derain: Restorer) -> None:
+    with pytest.raises(UsageError):
+        derain.restore(wrong)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"strength": 1.5}, {"strength": float("nan")}, {"tile": 3}, {"tile": "large"}, {"max_memory": 0}]
+)
+def test_arguments_are_checked_before_anything_is_loaded(wrong: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="must be"):
+        Restorer("derain", weights="never looked for", **wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="task must be"):
+        Restorer("desnow")
+
+
+def test_weights_of_the_other_task_are_refused(weights_files: dict[str, Path]) -> None:
+    with pytest.raises(WeightsError, match="removes haze, not rain") as caught:
+        Restorer("derain", weights=str(weights_files["dehaze"]))
+    assert caught.value.kind == "wrong_task"
+
+
+def test_the_memory_bound_chooses_the_tile(weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = noise(1500, 2000)
+    held = 400_000_000
+    monkeypatch.setattr(restorer_module, "_resident_memory", lambda: held)
+
+    def tiles(bound: int | None, tile: int | str = "auto") -> int:
+        restorer = Restorer(
+            "derain", weights=str(weights_files["derain"]), device="cpu", precision="fp32", max_memory=bound, tile=tile
+        )
+        found = restorer._plan(pixels)
+        assert bound is None or found.window_pixels * 300 + held + 2 * pixels.nbytes <= bound
+        return len(found.tiles)
+
+    assert tiles(None) < tiles(held + 200_000_000) < tiles(held + 80_000_000)
+    with pytest.raises(PhotoError, match=r"--max-memory 401 MB is too little; it takes at least 4\d\d MB") as caught:
+        tiles(held + 1_000_000)
+    assert caught.value.kind == "out_of_memory"
+    with pytest.raises(PhotoError, match="use --tile auto"):
+        tiles(held + 80_000_000, tile=1024)
+
+
+def test_the_thumbnail_is_the_mean_of_areas(derain: Restorer) -> None:
+    pixels = noise(640, 1280, 3, np.uint16)
+    blocks = pixels.reshape(64, 10, 64, 20, 3).mean(axis=(1, 3)) / 65535
+    assert np.abs(derain._thumbnail(pixels) - blocks).max() < 0.02
+    for size in [(1, 1), (7, 1000), (63, 65)]:
+        small = derain._thumbnail(noise(*size, 1))
+        assert small.shape == (64, 64, 3) and small.dtype == np.float32 and small.flags.c_contiguous
+        assert 0 <= small.min() <= small.max() <= 1
+
+
+def test_tiles_that_are_not_finite_are_noted(weights_files: dict[str, Path]) -> None:
+    restorer = Restorer("derain", weights=str(weights_files["derain"]), backend="torch", device="cpu", precision="bf16")
+    run = restorer.backend.run
+    restorer.backend.run = lambda tile, thumbnail: run(tile, thumbnail) * np.nan  # type: ignore[method-assign]
+    _, details = restorer.restore_photo(Photo(noise(60, 70)))
+    assert details.notes == ("1 tiles were not finite in bf16 and ran again in fp32",)

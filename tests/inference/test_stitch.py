@@ -1,0 +1,112 @@
+"""Tiles out of order of memory or of numbers: what is kept, what is repeated, what is given up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from restorecli.errors import PhotoError
+from restorecli.inference.backends import OutOfMemory
+from restorecli.inference.stitch import run_plan
+from restorecli.inference.tiling import plan
+from restorecli.models.descriptor import Descriptor
+from tests.small import noise
+
+THUMBNAIL = np.zeros((16, 16, 3), np.float32)
+
+
+class Inverter:
+    """Gives 1 - photo; cannot hold windows above ``limit`` pixels, and gives NaN for the calls in ``broken``."""
+
+    name, device, precision = "fake", "cpu", "bf16"
+    descriptor = Descriptor("derain", "fake", stride=8, halo=16, thumbnail=16)
+
+    def __init__(self, limit: int = 10**9, broken: tuple[int, ...] = ()) -> None:
+        self.limit, self.broken = limit, broken
+        self.calls: list[tuple[int, int]] = []
+
+    def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
+        height, width = tile.shape[:2]
+        assert height % 8 == 0 and width % 8 == 0 and tile.dtype == np.float32 and tile.shape[2] == 3
+        if height * width > self.limit:
+            raise OutOfMemory
+        self.calls.append((height, width))
+        return np.full_like(tile, np.nan) if len(self.calls) - 1 in self.broken else 1 - tile
+
+    def free_memory(self) -> int | None:
+        return None
+
+
+def tiles_of(pixels: np.ndarray, tile: int = 128):
+    return plan(*pixels.shape[:2], tile=tile, halo=16, stride=8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (301, 410)])
+def test_every_pixel_comes_out_in_its_place(size: tuple[int, int], channels: int, dtype: type) -> None:
+    pixels = noise(*size, channels, dtype)
+    outcome = run_plan(pixels, THUMBNAIL, tiles_of(pixels), Inverter())
+    assert outcome.pixels.dtype == dtype
+    assert np.abs(outcome.pixels.astype(int) - (np.iinfo(dtype).max - pixels.astype(int))).max() <= (channels == 1)
+
+
+def test_memory_that_runs_out_halves_the_tiles_that_are_left() -> None:
+    pixels = noise(500, 700)
+    backend = Inverter(limit=90 * 90)
+    seen: list[tuple[int, int]] = []
+    outcome = run_plan(pixels, THUMBNAIL, tiles_of(pixels, 256), backend, progress=lambda *p: seen.append(p))
+    assert np.array_equal(outcome.pixels, 255 - pixels)
+    assert outcome.halvings >= 2
+    assert outcome.tiles == len(backend.calls) == len(seen)
+    assert seen == sorted(seen) and seen[-1] == (504 * 704, 504 * 704)
+
+
+def test_finished_tiles_are_kept_when_memory_runs_out_later() -> None:
+    pixels = noise(500, 700)
+    backend = Inverter()
+    tiles = tiles_of(pixels, 256)
+
+    def shrink(done: int, total: int) -> None:
+        backend.limit = 150 * 150
+
+    outcome = run_plan(pixels, THUMBNAIL, tiles, backend, progress=shrink)
+    assert np.array_equal(outcome.pixels, 255 - pixels)
+    large = [size for size in backend.calls if size[0] * size[1] > 150 * 150]
+    assert len(large) == 1, "the first tile is computed once, and none of its size is tried again in vain"
+
+
+def test_a_photo_that_does_not_fit_at_all_is_refused_with_a_remedy() -> None:
+    pixels = noise(300, 400)
+    with pytest.raises(PhotoError, match=r"400x300 pixels: memory ran out.*--device cpu") as caught:
+        run_plan(pixels, THUMBNAIL, tiles_of(pixels), Inverter(limit=10))
+    assert caught.value.kind == "out_of_memory"
+
+
+def test_a_tile_that_is_not_finite_runs_again_in_fp32() -> None:
+    pixels = noise(500, 700)
+    exact = Inverter()
+    backend = Inverter(broken=(1, 3))
+    outcome = run_plan(pixels, THUMBNAIL, tiles_of(pixels), backend, exact_backend=lambda: exact)
+    assert np.array_equal(outcome.pixels, 255 - pixels)
+    assert outcome.repeated == len(exact.calls) == 2
+
+
+def test_values_that_are_never_finite_are_an_error() -> None:
+    pixels = noise(50, 70)
+    for exact in (None, Inverter(broken=(0,))):
+        with pytest.raises(PhotoError, match="no numbers") as caught:
+            run_plan(pixels, THUMBNAIL, tiles_of(pixels), Inverter(broken=(0,)), exact_backend=lambda e=exact: e)
+        assert caught.value.kind == "not_finite"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strength_blends(channels: int, dtype: type) -> None:
+    # All levels of the type, so that none is lost on the way.
+    levels = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
+    pixels = np.resize(levels, (260, 256, channels))
+    none = run_plan(pixels, THUMBNAIL, tiles_of(pixels), Inverter(), strength=0.0).pixels
+    assert np.array_equal(none, pixels)
+    half = run_plan(pixels, THUMBNAIL, tiles_of(pixels), Inverter(), strength=0.5).pixels
+    assert np.abs(half.astype(float) - np.iinfo(dtype).max / 2).max() <= 0.5

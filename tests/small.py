@@ -1,0 +1,33 @@
+"""Small networks and photos made of numbers, for the tests of every room."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from restorecli.models.unet import UNet, UNetConfig
+
+# As many levels as the shipped networks, so the stride is the same, but narrow and shallow.
+NARROW = {
+    "derain": UNetConfig(widths=(8, 8, 16), blocks=(1, 1, 2), global_width=16),
+    "dehaze": UNetConfig(head="affine", widths=(8, 8, 8, 16), blocks=(1, 1, 1, 1), global_width=16),
+}
+
+
+def narrow_network(task: str, seed: int = 0) -> UNet:
+    """A network that changes a photo by some tens of levels, everywhere and in all channels."""
+    torch.manual_seed(seed)
+    network = UNet(NARROW[task]).eval()
+    torch.nn.init.normal_(network.head.weight, std=0.002)
+    torch.nn.init.normal_(network.film.weight, std=0.02)
+    return network
+
+
+def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:
+    """A photo of smooth shapes and noise, (height, width, channels) over the type's range."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    phase = random.random((channels,)) * 6
+    smooth = 0.5 + 0.4 * np.sin(x[..., None] / 37 + y[..., None] / 53 + phase)
+    values = np.clip(smooth + random.normal(0, 0.05, (height, width, channels)), 0, 1)
+    return np.rint(values * np.iinfo(dtype).max).astype(dtype)
