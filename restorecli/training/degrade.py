@@ -309,11 +309,13 @@ def render_rain(
     opacity = _log_uniform(shape, 0.12, 1.0, generator) ** (1.1 - 0.8 * force**2) * (0.6 + 0.5 * force)
     opacity = opacity * (1 - 0.5 * near) * present * wet
     # A curtain of far rain: streaks that overlap until they are a bright, striped veil.
-    curtain = (torch.rand((count,), generator=generator) < 0.12 + 0.25 * force[:, 0]).float()
-    curtain_opacity = _log_uniform((count,), 0.08, 0.6, generator) * curtain * wet[:, 0]
+    curtain = (torch.rand((count,), generator=generator) < 0.15 + 0.3 * force[:, 0]).float()
+    curtain_opacity = _log_uniform((count,), 0.12, 0.8, generator) * curtain * wet[:, 0]
     opacity[:, -1] = torch.where(curtain > 0, curtain_opacity, opacity[:, -1])
     dense[:, -1] = torch.maximum(dense[:, -1], curtain)
-    threshold[:, -1] = torch.where(curtain > 0, _uniform((count,), -1.8, 0.3, generator), threshold[:, -1])
+    threshold[:, -1] = torch.where(curtain > 0, _uniform((count,), -1.8, 0.1, generator), threshold[:, -1])
+    length[:, -1] = torch.where(curtain > 0, _log_uniform((count,), 20, 110, generator), length[:, -1])
+    thickness[:, -1] = torch.where(curtain > 0, _log_uniform((count,), 0.6, 4, generator), thickness[:, -1])
 
     layer = streaks(
         total, height, width, length.view(-1), thickness.view(-1), angle.view(-1), density.view(-1),
@@ -345,8 +347,8 @@ def render_rain(
         )
 
     # Far rain is a veil, in heavy rain only: a fog that takes a little contrast away.
-    strong = force.view(-1, 1, 1, 1) * wet.view(-1, 1, 1, 1) * _chance(count, 0.3, generator)
-    veil = strong * _uniform((count, 1, 1, 1), 0.02, 0.35, generator)
+    strong = force.view(-1, 1, 1, 1) * wet.view(-1, 1, 1, 1) * _chance(count, 0.35, generator)
+    veil = strong * _uniform((count, 1, 1, 1), 0.02, 0.4, generator)
     mist = (1 + 0.25 * _smooth_noise(count, 2, edge, generator)).clamp(0.4, 1.6)[..., :height, :width]
     light = _uniform((count, 1, 1, 1), 0.55, 0.95, generator)
 
