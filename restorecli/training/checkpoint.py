@@ -58,7 +58,8 @@ def save_checkpoint(
     try:
         write_bytes_atomic(data, path, overwrite=True)
     except PhotoError as error:
-        raise TrainingError(f"the checkpoint was not saved: {error}; the last one is intact", kind=error.kind) from error
+        message = f"the checkpoint was not saved: {error}; the last one is intact"
+        raise TrainingError(message, kind=error.kind) from error
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:

@@ -59,7 +59,7 @@ class RenderedConfig:
     frequency: float = 0.1
     """Weight, within the rendered loss, of the L1 distance of spectra beside the L1 distance of pixels."""
     balance: float = 0.01
-    """Error of a crop (of 1) above which it counts by its logarithm, so that heavy degradations do not rule; 0: never."""
+    """Error of a crop (of 1) above which it counts by its logarithm, so that heavy ones do not rule; 0: never."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class TrainConfig:
             ),
             (
                 self.rendered.weight > 0 or (self.unpaired.weight > 0 and self.unpaired.start == 0),
-                "rendered.weight is 0, so unpaired.weight must be positive and unpaired.start 0: nothing would be learnt",
+                "rendered.weight is 0, so unpaired.weight must be positive and unpaired.start 0, or nothing is learnt",
             ),
             (
                 self.rendered.weight > 0 or self.unpaired.every == 1,

@@ -172,7 +172,7 @@ class Batches(Dataset):
         crops, thumbnails = [], []
         for _ in range(count):
             photo = self._photo(source, rng)
-            crop, small = self._cut(photo, *self._window(*photo.shape[:2], rng)), self._small(photo)
+            crop, small = self._cut(photo, *self._window(photo.shape[0], photo.shape[1], rng)), self._small(photo)
             if rng.random() < 0.5:
                 crop, small = crop[:, ::-1], small[:, ::-1]
             crops.append(as_tensor(crop))
@@ -245,9 +245,10 @@ class Batches(Dataset):
         for index in range(len(degraded)):
             if rng.random() < self.config.data.jpeg:
                 quality = int(rng.integers(50, 96))
-                pixels = (degraded[index] * 255).byte().permute(1, 2, 0).numpy()[..., ::-1]
+                pixels = (degraded[index] * 255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
                 coded = cv2.imencode(".jpg", np.ascontiguousarray(pixels), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-                degraded[index] = as_tensor(cv2.imdecode(coded, cv2.IMREAD_COLOR)[..., ::-1])
+                decoded = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))
+                degraded[index] = as_tensor(decoded[..., ::-1])
             if rng.random() < self.config.data.alone:
                 thumbnail[index] = thumbnail_of(degraded[index : index + 1], thumbnail.shape[-1])[0]
         return Rendered(degraded, thumbnail, rendered.clear)

@@ -242,8 +242,9 @@ def streaks(
 
     Noise is multiplied in frequency space by the transform of a line of that length with a Gaussian profile. Where
     ``dense`` is 0 the noise is sparse drops, ``density`` of them a pixel, each leaving a streak of its own brightness.
-    Where it is 1 the noise is Gaussian and what rises over ``threshold`` standard deviations is rain, which gives the
-    ragged, touching streaks of a downpour. ``soft`` 1 gives streaks that fade towards their ends, 0 a shutter's. The layers wrap round their edges, so no streak begins at a border.
+    Where it is 1 the noise is white and what rises over ``threshold`` standard deviations is rain, which gives the
+    ragged, touching streaks of a downpour. ``soft`` 1 gives streaks that fade towards their ends, 0 a shutter's.
+    The layers wrap round their edges, so no streak begins at a border.
     """
     fy = torch.fft.fftfreq(height).view(1, -1, 1)
     fx = torch.fft.rfftfreq(width).view(1, 1, -1)

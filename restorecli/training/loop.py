@@ -25,7 +25,7 @@ from restorecli.pairs import pair_folders
 from restorecli.photo import write_bytes_atomic
 from restorecli.training.checkpoint import read_checkpoint, restore_modules, save_checkpoint
 from restorecli.training.config import TrainConfig, config_from_toml
-from restorecli.training.cyclegan import CycleGAN
+from restorecli.training.cyclegan import CycleGAN, placed
 from restorecli.training.data import Batch, Batches, as_tensor, batches, read_rgb, training_photos, unpaired_step
 from restorecli.training.losses import rendered_loss
 from restorecli.training.methods import build_branch
@@ -99,7 +99,7 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     torch.set_flush_denormal(True)
 
     # The players: the generator that restores, its moving average, and the unpaired branch from its first step on.
-    restorer = restorer.train().to(device, memory_format=torch.channels_last)
+    restorer = placed(restorer.train(), device)
     average = copy.deepcopy(restorer).eval().requires_grad_(False)
     optimiser = torch.optim.AdamW(
         restorer.parameters(), lr=config.optimiser.lr, betas=(0.9, config.optimiser.beta2), weight_decay=0.0

@@ -47,7 +47,7 @@ def test_bad_overrides_are_refused(pair: str) -> None:
 
 
 def test_nothing_to_learn_is_refused() -> None:
-    with pytest.raises(UsageError, match="nothing would be learnt"):
+    with pytest.raises(UsageError, match="nothing is learnt"):
         TrainConfig().with_overrides(["rendered.weight=0", "unpaired.weight=0"])
 
 

@@ -57,7 +57,7 @@ def test_no_haze_and_no_rain_leave_the_photo_alone() -> None:
 
 
 def test_haze_follows_the_scattering_model() -> None:
-    """With constant depth each photo is ``J t + A (1 - t)``: contrast falls by one t everywhere, and deeper is hazier."""
+    """With constant depth each photo is ``J t + A (1 - t)``: contrast falls, and deeper is hazier."""
     plain = HazeRange(none=0.0, beta=(1.0, 1.0), tint=0.0, noise=0.0)
     crop, _, _ = _scene()
     near, far = _haze(5, 0.2, plain).degraded, _haze(5, 0.9, plain).degraded
@@ -91,7 +91,7 @@ def test_streaks_lie_along_their_angle() -> None:
 
 
 def test_pseudo_depth_is_a_depth_and_its_edges_are_the_photos() -> None:
-    crop, thumbnail, box = _scene()
+    _, thumbnail, box = _scene()
     depth = pseudo_depth(thumbnail, _seed(1))
     assert depth.shape == (4, 1, 16, 16)
     assert float(depth.min()) >= 0 and float(depth.max()) <= 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Any
 
 import numpy as np
@@ -38,8 +40,14 @@ class OnnxBackend:
         self.descriptor = weights.descriptor
         cuda = device.startswith("cuda") or (device == "auto" and has_cuda_driver())
         index = int(device.partition(":")[2] or 0)
+        # What it has to say about missing libraries comes as an error of ours, not as lines on the terminal.
+        onnxruntime.set_default_logger_severity(4)
+        if device.startswith("cuda") and not has_cuda_driver():
+            raise _no_cuda(device)
         if cuda:
-            onnxruntime.preload_dlls()
+            # It reports what it cannot load on standard output, where a photo or JSON may be going.
+            with contextlib.redirect_stdout(io.StringIO()):
+                onnxruntime.preload_dlls()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads()
         options.log_severity_level = 4
@@ -62,9 +70,7 @@ class OnnxBackend:
         # ONNX Runtime lists CUDA where there is none and then runs on the CPU: only the open session tells.
         self._on_cuda = self._session.get_providers()[0] == "CUDAExecutionProvider"
         if device.startswith("cuda") and not self._on_cuda:
-            raise BackendError(
-                f"--device {device} is not available to ONNX Runtime on this machine; use --device cpu", kind="device"
-            )
+            raise _no_cuda(device)
         self.device = f"cuda:{index}" if self._on_cuda else "cpu"
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.precision = metadata.get("precision", "fp32")
@@ -97,3 +103,9 @@ def _planes(image: np.ndarray) -> np.ndarray:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def _no_cuda(device: str) -> BackendError:
+    return BackendError(
+        f"--device {device} is not available to ONNX Runtime on this machine; use --device cpu", kind="device"
+    )

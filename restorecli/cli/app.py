@@ -1,0 +1,103 @@
+"""The ``restore`` app: its commands, and what becomes of their errors.
+
+This module, and every module that it imports, leaves torch, onnxruntime and cv2 to the commands that need them:
+``restore --help`` has to answer at once.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from restorecli.cli import doctor, export, restore_photos, train, weights
+from restorecli.cli import eval as evaluation
+from restorecli.cli.console import Console
+from restorecli.errors import RestoreError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="restore",
+    help="Take haze or rain out of photos.",
+    epilog="Exit codes: 0 done; 1 some photos failed; 2 wrong command line; 3 weights; 4 backend or device; 5 training;"
+    " 130 interrupted.",
+    add_completion=False,
+    # Rich help pages cost a tenth of a second or two, each time.
+    rich_markup_mode=None,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from restorecli.cli.machine import version_lines
+
+        print("\n".join(version_lines()))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Versions of restorecli and of what it runs on."
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("dehaze", help="Take haze out of photos.")(restore_photos.command_for("dehaze"))
+app.command("derain", help="Take rain out of photos.")(restore_photos.command_for("derain"))
+app.command("train", short_help="Learn from two unpaired folders.")(train.train)
+app.command("finetune", short_help="Go on learning from existing weights.")(train.finetune)
+app.command("export", short_help="Write generators as ONNX files.")(export.export)
+app.command("eval", short_help="Score photos: PSNR and SSIM.")(evaluation.evaluate)
+app.add_typer(weights.app, name="weights", short_help="List, show, pull and verify weights.")
+app.command("doctor", short_help="What is installed and what really runs.")(doctor.doctor)
+
+
+def main() -> None:
+    """The entry point of ``restore``: exits with the code of the contract."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show is no reason to stop.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; errors are one line on stderr."""
+    console = Console()
+    try:
+        code = get_command(app).main(list(arguments), prog_name="restore", standalone_mode=False, obj=console)
+    except TyperException as error:
+        # pydantic, which typer reads values with, begins some of its sentences so.
+        text = error.format_message().replace("Value error, ", "")
+        console.error(f"{text.rstrip('.')}; see `restore --help`")
+        return 2
+    except RestoreError as error:
+        console.error(error)
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except MemoryError as error:
+        console.error(f"memory ran out ({error or 'no more to be had'}): close other programs")
+        return 1
+    except Exception as error:
+        hint = "please report it" if console.verbose else "run it again with --verbose and report what it says"
+        internal = RuntimeError(f"internal error ({type(error).__name__}: {error}); {hint}")
+        internal.__cause__ = error
+        console.error(internal)
+        return 1
+    if code == INTERRUPTED:
+        console.error("interrupted; what was finished is kept, nothing is half written")
+    return int(code or 0)

@@ -1,0 +1,120 @@
+"""The one output sink: people, ``--quiet`` and ``--json``.
+
+Results go to stdout, everything else (notes, errors, the progress bar, logs) to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from restorecli.errors import RestoreError
+
+
+class Console:
+    """What the commands speak through; each command says first in which mode, with :meth:`configure`."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.json = False
+        self.verbose = False
+        self.results_on_stdout = True
+        """Off when stdout carries something else: a photo, for example."""
+
+    def configure(self, *, quiet: bool = False, json: bool = False, verbose: bool = False) -> None:
+        """``quiet``: nothing but errors (and JSON); ``json``: results as JSON Lines; ``verbose``: logs, tracebacks."""
+        self.quiet, self.json, self.verbose = quiet, json, verbose
+        logger = logging.getLogger("restorecli")
+        logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+        logger.handlers = [_LogHandler()]
+        logger.propagate = False
+
+    def result(self, text: str, values: Mapping[str, Any] | None = None) -> None:
+        """One result: ``text`` for people, or ``values`` (None: this command has no JSON) as one line of JSON."""
+        if self.json:
+            print(json.dumps(values, allow_nan=False), flush=True)
+        elif not self.quiet:
+            print(text, file=sys.stdout if self.results_on_stdout else sys.stderr, flush=True)
+
+    def value(self, values: Mapping[str, Any]) -> None:
+        """One result for ``--json`` alone."""
+        if self.json:
+            self.result("", values)
+
+    def failure(self, values: Mapping[str, Any], error: RestoreError) -> None:
+        """What failed, on stderr; under ``--json`` also ``values`` with the ``error`` on stdout."""
+        self.error(error)
+        self.value({**values, "error": {"kind": error.kind, "message": str(error)}})
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows in aligned columns, for people only: whoever calls it gives ``--json`` its objects one by one."""
+        if self.json or self.quiet:
+            return
+        cells = [headers, *rows]
+        widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+        for row in cells:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, on stderr."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def error(self, error: BaseException | str) -> None:
+        """One line on stderr, whatever the mode; under ``--verbose`` the traceback comes before it."""
+        if self.verbose and isinstance(error, BaseException):
+            traceback.print_exception(error, file=sys.stderr)
+        line = " ".join(str(error).split())
+        print(f"restore: {line}", file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def progress(self, total: float, unit: str) -> Iterator[Progress]:
+        """A bar with the time left, on stderr, while the block runs; on a terminal only."""
+        if self.quiet or not sys.stderr.isatty():
+            yield Progress(None, None)
+            return
+        from rich.console import Console as Terminal
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        bar = Bar(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn() if total > 1 else TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn(unit),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Terminal(stderr=True),
+            # Lines printed meanwhile go above the bar, but never from a piped stdout into the terminal.
+            redirect_stdout=sys.stdout.isatty(),
+            transient=True,
+        )
+        with bar:
+            yield Progress(bar, bar.add_task("", total=total))
+
+
+class Progress:
+    """The bar of :meth:`Console.progress`, or nothing where no bar is shown."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar, self._task = bar, task
+
+    def update(self, completed: float, text: str = "") -> None:
+        """Move the bar to ``completed`` of its total and say what is being done."""
+        if self._bar is not None:
+            # What leaves the bar its place on a line of 80.
+            self._bar.update(self._task, completed=completed, description=text[:32])
+
+
+class _LogHandler(logging.Handler):
+    """The program's own logs, in the form of its errors."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Looked up each time: the progress bar puts something else in the place of stderr.
+        print(f"restore: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)

@@ -1,0 +1,83 @@
+"""``restore export``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of
+from restorecli.errors import UsageError
+
+
+class ExportPrecision(StrEnum):
+    """What the weights in the ONNX file are."""
+
+    fp32 = "fp32"
+    fp16 = "fp16"
+
+
+def export(
+    context: typer.Context,
+    weights: Annotated[
+        str | None,
+        typer.Argument(metavar="[WEIGHTS]", help="A name, a file or hf://OWNER/REPO. Default: the shipped ones."),
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The file to write; a folder without WEIGHTS. Default: beside a weights FILE, else in this folder.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        ExportPrecision, typer.Option("--precision", help="What the weights are in the file.")
+    ] = ExportPrecision.fp32,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Write generators as ONNX files with free height and width; each is checked against torch first."""
+    console = console_of(context, quiet=quiet, json=json, verbose=verbose)
+    if not onnx:
+        raise UsageError("nothing to export to: give --onnx")
+    if weights is None and out is not None and out.suffix.lower() == ".onnx":
+        raise UsageError(f"--out {out} is one file: without WEIGHTS all shipped weights are exported, give a folder")
+    from restorecli.export import export_onnx
+    from restorecli.weights import catalogue, resolve
+
+    chosen = [resolve(weights, None)] if weights else [resolve(entry.name, None) for entry in catalogue()]
+    for found in chosen:
+        target = _target(weights, found.path, out)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        report = export_onnx(found, target, precision=precision.value)
+        console.result(
+            f"{found.name} -> {target} ({report.size / 1e6:.1f} MB, opset {report.opset}, {report.precision}, "
+            f"at most {report.largest_difference:.2g} levels of 255 from torch)",
+            {
+                "weights": found.name,
+                "output": str(target),
+                "size": report.size,
+                "sha256": report.sha256,
+                "opset": report.opset,
+                "precision": report.precision,
+                "largest_difference": report.largest_difference,
+            },
+        )
+    return 0
+
+
+def _target(asked: str | None, source: Path, out: Path | None) -> Path:
+    """Where the ONNX file of the weights at ``source`` goes."""
+    if asked is None:
+        return (out or Path()) / source.with_suffix(".onnx").name
+    if out is not None:
+        return out / source.with_suffix(".onnx").name if out.is_dir() else out
+    # Beside a file of one's own, where --weights FILE finds it; never into the installed program or a cache.
+    return source.with_suffix(".onnx") if Path(asked).is_file() else Path(source.with_suffix(".onnx").name)

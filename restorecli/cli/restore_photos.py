@@ -1,0 +1,368 @@
+"""``restore dehaze`` and ``restore derain``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restorecli.cli import quantities
+from restorecli.cli.console import Console, Progress
+from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption, console_of
+from restorecli.errors import PhotoError, UsageError
+from restorecli.hardware import usable_cores
+
+if TYPE_CHECKING:
+    from restorecli.inference.pipeline import Job, Result
+    from restorecli.inference.restorer import Restorer
+
+STANDARD_INPUT = Path("-")
+_MOST_WORKERS = 4
+
+
+class Format(StrEnum):
+    """Output codings."""
+
+    same = "same"
+    jpg = "jpg"
+    png = "png"
+    webp = "webp"
+    tiff = "tiff"
+    avif = "avif"
+
+
+class Backend(StrEnum):
+    """What runs the network."""
+
+    auto = "auto"
+    torch = "torch"
+    onnx = "onnx"
+    openvino = "openvino"
+
+
+class Precision(StrEnum):
+    """What the network is computed in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One command line of ``dehaze`` or ``derain``, parsed."""
+
+    task: str
+    inputs: list[Path]
+    out: Path | None
+    weights: str | None
+    engine: dict[str, Any]
+    """What ``Restorer`` takes beside the task and the weights."""
+    output: dict[str, Any]
+    """``format``, ``quality`` and ``overwrite``."""
+    workers: int
+    max_pixels: int
+    preserve_times: bool
+
+
+def command_for(task: str) -> Callable[..., int]:
+    """The command that does ``task``; both tasks have the same options."""
+
+    def command(
+        context: typer.Context,
+        inputs: Annotated[
+            list[str],
+            typer.Argument(
+                metavar="INPUT...", help="A photo, a folder (walked recursively), or - for a photo on standard input."
+            ),
+        ],
+        out: Annotated[
+            Path | None,
+            typer.Option(
+                "--out",
+                metavar="PATH",
+                help="A file (one photo, PATH has an image suffix) or a folder, which mirrors the input tree. "
+                "Default: beside the input, as NAME_dehazed.EXT or NAME_derained.EXT.",
+                show_default=False,
+            ),
+        ] = None,
+        format: Annotated[
+            Format, typer.Option("--format", help="Output coding; same keeps format, bit depth, chroma subsampling.")
+        ] = Format.same,
+        quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="For JPEG, WebP and AVIF.")] = 95,
+        strength: Annotated[
+            float, typer.Option("--strength", min=0, max=1, help="From 0, the input, to 1, the restored photo.")
+        ] = 1.0,
+        weights: WeightsOption = None,
+        backend: Annotated[Backend, typer.Option("--backend", help="What runs the network.")] = Backend.auto,
+        device: Annotated[
+            str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where it runs.")
+        ] = "auto",
+        precision: Annotated[Precision, typer.Option("--precision", help="What it is computed in.")] = Precision.auto,
+        tile: Annotated[str, typer.Option("--tile", metavar="auto|N", help="Tile edge in pixels.")] = "auto",
+        max_memory: Annotated[
+            str | None,
+            typer.Option(
+                "--max-memory",
+                metavar="SIZE",
+                help="A bound on working memory, such as 2GB. Default: what is free.",
+                show_default=False,
+            ),
+        ] = None,
+        overwrite: Annotated[
+            bool, typer.Option("--overwrite", help="Replace existing outputs; without it they are skipped.")
+        ] = False,
+        jobs: Annotated[
+            str, typer.Option("--jobs", metavar="auto|N", help="Photos decoded and encoded at once.")
+        ] = "auto",
+        max_pixels: Annotated[
+            str, typer.Option("--max-pixels", metavar="N", help="Larger photos are refused before they are read.")
+        ] = "400MP",
+        preserve_times: Annotated[
+            bool, typer.Option("--preserve-times", help="Outputs get the times of their inputs.")
+        ] = False,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, do nothing.")] = False,
+        offline: Offline = False,
+        json: Json = False,
+        quiet: Quiet = False,
+        verbose: Verbose = False,
+    ) -> int:
+        console = console_of(context, quiet=quiet, json=json, verbose=verbose)
+        request = _Request(
+            task=task,
+            inputs=[Path(given) for given in inputs],
+            out=out,
+            weights=weights,
+            engine={
+                "backend": backend.value,
+                "device": device,
+                "precision": precision.value,
+                "tile": quantities.count_or_auto(tile, "--tile") or "auto",
+                "max_memory": None if max_memory is None else quantities.memory(max_memory),
+                "strength": strength,
+            },
+            output={"format": format.value, "quality": quality, "overwrite": overwrite},
+            workers=quantities.count_or_auto(jobs, "--jobs") or min(_MOST_WORKERS, usable_cores()),
+            max_pixels=quantities.pixels(max_pixels),
+            preserve_times=preserve_times,
+        )
+        from restorecli.inference.backends.selection import check_names
+
+        check_names(backend.value, device, precision.value)
+        if STANDARD_INPUT in request.inputs:
+            return _restore_standard_input(request, console, dry_run=dry_run)
+        return _restore_files(request, console, dry_run=dry_run)
+
+    return command
+
+
+def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int:
+    from restorecli.inference.pipeline import plan_jobs, run
+
+    jobs, passed_over, failures = plan_jobs(
+        request.inputs,
+        task=request.task,
+        out=request.out,
+        format=request.output["format"],
+        overwrite=request.output["overwrite"],
+    )
+    if not jobs and failures and all(failure.error and failure.error.kind == "no_photos" for failure in failures):
+        raise UsageError("; ".join(str(failure.error) for failure in failures), kind="no_photos")
+    report = _Report(request, console, jobs, passed_over)
+    if dry_run:
+        return _show_plan(request, report, jobs, failures)
+    for failure in failures:
+        report.add(failure)
+    if jobs:
+        restorer = _open_restorer(request, report)
+        places = {job: place for place, job in enumerate(jobs)}
+        with console.progress(len(jobs), "photos" if len(jobs) > 1 else "") as bar:
+
+            def on_progress(job: Job, done: int, total: int) -> None:
+                bar.update(places[job] + done / total, _name(Path(job.source.name)))
+
+            run(
+                jobs,
+                restorer,
+                **request.output,
+                workers=request.workers,
+                max_pixels=request.max_pixels,
+                on_result=report.add,
+                on_progress=on_progress,
+            )
+    return report.close()
+
+
+def _open_restorer(request: _Request, report: _Report) -> Restorer:
+    from restorecli.inference.restorer import Restorer
+
+    restorer = Restorer(request.task, weights=request.weights, **request.engine)
+    report.weights = restorer.weights.name
+    return restorer
+
+
+def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: list[Result]) -> int:
+    from restorecli.weights import resolve
+
+    report.weights = resolve(request.weights, request.task).name
+    for failure in failures:
+        report.add(failure)
+    for job in jobs:
+        report.plan(job)
+    return report.close()
+
+
+def _restore_standard_input(request: _Request, console: Console, *, dry_run: bool) -> int:
+    from restorecli.inference.pipeline import Job
+    from restorecli.photo import PHOTO_SUFFIXES
+
+    if len(request.inputs) > 1:
+        raise UsageError("- stands for one photo on standard input: give it alone")
+    if request.preserve_times:
+        raise UsageError("--preserve-times needs a file: standard input has no times")
+    out = request.out
+    if out is not None and (out.suffix.lower() not in PHOTO_SUFFIXES or out.is_dir()):
+        raise UsageError(f"--out {out} must be a file with an image suffix when the photo comes from standard input")
+    if out is None:
+        console.results_on_stdout = False
+        if console.json:
+            raise UsageError("--json needs standard output, which the photo takes: give --out FILE")
+        if sys.stdout.isatty() and not dry_run:
+            raise UsageError("the photo would go to the terminal: redirect standard output, or give --out FILE")
+    job = Job(STANDARD_INPUT, out or STANDARD_INPUT)
+    report = _Report(request, console, [job], 0)
+    if dry_run:
+        return _show_plan(request, report, [job], [])
+    restorer = _open_restorer(request, report)
+    with console.progress(1, "") as bar:
+        report.add(_restore_stream(request, restorer, job, bar))
+    return report.close()
+
+
+def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progress) -> Result:
+    """Read standard input, restore it, and write it to standard output or to the file of ``job``."""
+    from restorecli.inference.pipeline import Result
+    from restorecli.photo import encode_photo, read_photo, write_photo
+
+    output, into_file = request.output, job.target != STANDARD_INPUT
+    seconds = {"read": 0.0, "restore": 0.0, "write": 0.0, "total": 0.0}
+
+    @contextlib.contextmanager
+    def timed(stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds[stage] = time.perf_counter() - started
+            seconds["total"] += seconds[stage]
+
+    if into_file and job.target.exists() and not output["overwrite"]:
+        return Result(job, "skipped", seconds=seconds)
+    width = height = details = None
+    try:
+        with timed("read"):
+            photo = read_photo(sys.stdin.buffer.read(), max_pixels=request.max_pixels, name="standard input")
+        height, width = photo.pixels.shape[:2]
+        with timed("restore"):
+            restored, details = restorer.restore_photo(photo, lambda done, total: bar.update(done / total))
+        with timed("write"):
+            if into_file:
+                write_photo(restored, job.target, **output)
+            else:
+                data, _ = encode_photo(restored, format=output["format"], quality=output["quality"])
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+    except PhotoError as error:
+        return Result(job, "failed", error, width, height, details, seconds)
+    return Result(job, "restored", None, width, height, details, seconds)
+
+
+class _Report:
+    """Tells of each photo as it is done, and counts."""
+
+    def __init__(self, request: _Request, console: Console, jobs: list[Job], passed_over: int) -> None:
+        self._request, self._console = request, console
+        self._passed_over = passed_over
+        self._counts: Counter[str] = Counter()
+        self._times: dict[Path, tuple[int, int]] = {}
+        self.weights = request.weights
+        if request.preserve_times:
+            # Taken before anything is written: an output may replace its own input.
+            for job in jobs:
+                found = job.source.stat()
+                self._times[job.source] = (found.st_atime_ns, found.st_mtime_ns)
+
+    def add(self, result: Result) -> None:
+        """Tell of one photo that is done, one way or the other."""
+        job, details = result.job, result.details
+        text = f"{_name(job.source)} -> {_name(job.target, 'standard output')}"
+        if result.error is not None:
+            self._console.error(result.error)
+        elif result.status == "skipped":
+            text += " is already there; replace it with --overwrite"
+        elif details is not None:
+            if job.source in self._times:
+                os.utime(job.target, ns=self._times[job.source])
+            size, ran_on = f"{result.width}x{result.height}", f"{details.backend} {details.device} {details.precision}"
+            text += f"  {size}, {result.seconds['total']:.1f} s, {ran_on}"
+            for note in details.notes:
+                self._console.note(f"{_name(job.source)}: {note}")
+        self._tell(result, text)
+
+    def plan(self, job: Job) -> None:
+        """Tell of one photo that would be done."""
+        from restorecli.inference.pipeline import Result
+
+        text = f"{_name(job.source)} -> {_name(job.target, 'standard output')}"
+        skip = job.target.exists() and not self._request.output["overwrite"]
+        self._tell(Result(job, "skipped" if skip else "planned"), text + " is already there" * skip)
+
+    def close(self) -> int:
+        """Sum up when there was more than one photo, and return the exit code."""
+        counts = [f"{count} {status}" for status, count in self._counts.items()]
+        if self._passed_over:
+            counts.append(f"{self._passed_over} passed over")
+        if self._counts.total() + self._passed_over > 1:
+            self._console.note(", ".join(counts))
+        return 1 if self._counts["failed"] else 0
+
+    def _tell(self, result: Result, text: str) -> None:
+        self._counts[result.status] += 1
+        error, details = result.error, result.details
+        if error is not None and not self._console.json:
+            return
+        self._console.result(
+            text,
+            {
+                "input": str(result.job.source),
+                "output": None if error is not None else str(result.job.target),
+                "status": result.status,
+                "error": None if error is None else {"kind": error.kind, "message": str(error)},
+                "width": result.width,
+                "height": result.height,
+                "task": self._request.task,
+                "weights": self.weights,
+                "backend": details.backend if details else None,
+                "device": details.device if details else None,
+                "precision": details.precision if details else None,
+                "tile": details.tile if details else None,
+                "tiles": details.tiles if details else None,
+                "seconds": {stage: round(spent, 4) for stage, spent in result.seconds.items()} or None,
+            },
+        )
+
+
+def _name(path: Path, stream: str = "standard input") -> str:
+    from restorecli.photo.names import shown
+
+    return stream if path == STANDARD_INPUT else shown(path)

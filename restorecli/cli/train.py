@@ -1,0 +1,227 @@
+"""``restore train`` and ``restore finetune``."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restorecli.cli import quantities
+from restorecli.cli.console import Console, Progress
+from restorecli.cli.options import Offline, Quiet, Verbose, console_of
+from restorecli.errors import UsageError
+
+if TYPE_CHECKING:
+    from restorecli.training.loop import Event, Options
+
+
+class TrainingPrecision(StrEnum):
+    """What training is computed in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+Hazy = Annotated[Path | None, typer.Option("--hazy", metavar="DIR", help="Hazy photos.", show_default=False)]
+Clear = Annotated[
+    Path | None, typer.Option("--clear", metavar="DIR", help="Clear photos of other scenes.", show_default=False)
+]
+Rainy = Annotated[Path | None, typer.Option("--rainy", metavar="DIR", help="Rainy photos.", show_default=False)]
+Clean = Annotated[
+    Path | None, typer.Option("--clean", metavar="DIR", help="Photos of other scenes without rain.", show_default=False)
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME|FILE.toml",
+        help="How to train. Default: that of the command and task.",
+        show_default=False,
+    ),
+]
+Run = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="RUN",
+        help="Folder of the run; the same command again resumes it. Default: runs/PRESET.",
+        show_default=False,
+    ),
+]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Length of the run.", show_default=False)]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops of a step.", show_default=False)]
+Crop = Annotated[int | None, typer.Option("--crop", min=1, help="Edge of a crop in pixels.", show_default=False)]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is random.", show_default=False)]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train.")]
+Precision = Annotated[TrainingPrecision, typer.Option("--precision", help="What the networks are computed in.")]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=0, help="Processes that make batches. Default: by device.", show_default=False),
+]
+Val = Annotated[
+    str | None,
+    typer.Option("--val", metavar="INPUT:TARGET", help="Paired folders, for scores only.", show_default=False),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option("--time-limit", metavar="150m", help="Stop with a checkpoint after this time.", show_default=False),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any field of the preset; repeatable.", show_default=False),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be trained on what, do nothing.")]
+
+
+def train(
+    context: typer.Context,
+    hazy: Hazy = None,
+    clear: Clear = None,
+    rainy: Rainy = None,
+    clean: Clean = None,
+    preset: Preset = None,
+    out: Run = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    crop: Crop = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    precision: Precision = TrainingPrecision.auto,
+    workers: Workers = None,
+    val: Val = None,
+    time_limit: TimeLimit = None,
+    settings: Set = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Learn from two unpaired folders: --hazy and --clear, or --rainy and --clean."""
+    console = console_of(context, quiet=quiet, verbose=verbose)
+    task, degraded, restored = _folders(hazy, clear, rainy, clean)
+    numbers = {"steps": steps, "data.batch": batch, "data.crop": crop, "seed": seed}
+    name = preset or task
+    options = _options(
+        task=task,
+        degraded=degraded,
+        clear=restored,
+        run=out or Path("runs", Path(name).stem),
+        preset=name,
+        overrides=[f"{key}={value}" for key, value in numbers.items() if value is not None] + (settings or []),
+        device=device,
+        precision=precision.value,
+        workers=workers,
+        val=val,
+        time_limit=time_limit,
+        start_from=None,
+    )
+    return _learn(options, console, dry_run=dry_run)
+
+
+def finetune(
+    context: typer.Context,
+    start: Annotated[
+        str, typer.Option("--from", metavar="WEIGHTS", help="What to start from: a name, a file or hf://OWNER/REPO.")
+    ],
+    hazy: Hazy = None,
+    clear: Clear = None,
+    rainy: Rainy = None,
+    clean: Clean = None,
+    preset: Preset = None,
+    out: Run = None,
+    steps: Steps = None,
+    batch: Batch = None,
+    crop: Crop = None,
+    seed: Seed = None,
+    device: Device = "auto",
+    precision: Precision = TrainingPrecision.auto,
+    workers: Workers = None,
+    val: Val = None,
+    time_limit: TimeLimit = None,
+    settings: Set = None,
+    dry_run: DryRun = False,
+    offline: Offline = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Go on learning from existing weights; folders and options as for train."""
+    console = console_of(context, quiet=quiet, verbose=verbose)
+    task, degraded, restored = _folders(hazy, clear, rainy, clean)
+    numbers = {"steps": steps, "data.batch": batch, "data.crop": crop, "seed": seed}
+    name = preset or f"finetune-{task}"
+    options = _options(
+        task=task,
+        degraded=degraded,
+        clear=restored,
+        run=out or Path("runs", Path(name).stem),
+        preset=name,
+        overrides=[f"{key}={value}" for key, value in numbers.items() if value is not None] + (settings or []),
+        device=device,
+        precision=precision.value,
+        workers=workers,
+        val=val,
+        time_limit=time_limit,
+        start_from=start,
+    )
+    return _learn(options, console, dry_run=dry_run)
+
+
+def _folders(hazy: Path | None, clear: Path | None, rainy: Path | None, clean: Path | None) -> tuple[str, Path, Path]:
+    """The task that the folders speak of, the degraded folder and the clear one."""
+    if hazy and clear and not rainy and not clean:
+        return "dehaze", hazy, clear
+    if rainy and clean and not hazy and not clear:
+        return "derain", rainy, clean
+    raise UsageError("give two folders: --hazy DIR --clear DIR, or --rainy DIR --clean DIR")
+
+
+def _options(
+    *, task: str, preset: str, overrides: list[str], val: str | None, time_limit: str | None, **others: Any
+) -> Options:
+    from restorecli.training.config import load_preset
+    from restorecli.training.loop import Options
+
+    config = load_preset(preset).with_overrides(overrides)
+    if config.task != task:
+        raise UsageError(f"--preset {preset} is for {config.task}, but the folders are for {task}")
+    return Options(
+        config=config,
+        val=None if val is None else _two_folders(val),
+        time_limit=None if time_limit is None else quantities.duration(time_limit),
+        **others,
+    )
+
+
+def _two_folders(text: str) -> tuple[Path, Path]:
+    """``INPUT:TARGET`` as two folders; a colon may also be part of a name."""
+    parts = text.split(":")
+    for cut in range(1, len(parts)):
+        first, second = Path(":".join(parts[:cut])), Path(":".join(parts[cut:]))
+        if first.is_dir() and second.is_dir():
+            return first, second
+    raise UsageError(f"--val must be INPUT:TARGET, two folders that are there, not {text!r}")
+
+
+def _learn(options: Options, console: Console, *, dry_run: bool) -> int:
+    from restorecli.training.loop import describe
+    from restorecli.training.loop import train as run
+
+    if dry_run:
+        console.result(describe(options).rstrip("\n"))
+        return 0
+    with console.progress(options.config.steps, "steps") as bar:
+        outcome = run(options, lambda event: _show(event, console, bar))
+    console.result(str(outcome.weights))
+    return 0
+
+
+def _show(event: Event, console: Console, bar: Progress) -> None:
+    values = "  ".join(f"{name} {value:.4g}" for name, value in event.values.items())
+    bar.update(event.step, values)
+    # The bar says how far a run is; where there is none (in a log file), a line does.
+    if (event.kind == "step" and sys.stderr.isatty()) or (event.kind == "checkpoint" and not console.verbose):
+        return
+    console.note(f"step {event.step}/{event.steps}  {event.kind}  {event.message}{values}".rstrip())

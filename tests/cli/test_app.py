@@ -1,0 +1,120 @@
+"""The app itself: how soon it answers, what it loads, and what wrong command lines get."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from restorecli.cli import app as app_module
+from restorecli.cli.app import run
+
+HEAVY = ("torch", "onnxruntime", "cv2", "numpy", "PIL", "onnx", "openvino", "huggingface_hub")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["derain", "--help"], ["weights", "--help"], ["train", "--nonsense"]]
+)
+def test_help_loads_no_engine(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from restorecli.cli.app import run\n"
+        f"run({arguments!r})\n"
+        f"print('loaded:', *set({HEAVY!r}) & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1].split() == ["loaded:"]
+
+
+def test_help_answers_at_once() -> None:
+    def once() -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "restorecli", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - started
+
+    # The best of several, as the machine may be busy with something else.
+    assert min(once() for _ in range(5)) <= 0.4
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in ("dehaze", "derain", "train", "finetune", "export", "eval", "weights", "doctor"):
+        assert f"\n  {command} " in text
+    assert "Exit codes" in text
+
+
+def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["restorecli", "torch", "ONNX"]
+    assert "cpu" in lines[1] and "cpu" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "Missing command"),
+        (["unrain"], "No such command"),
+        (["derain"], "Missing argument"),
+        (["derain", "a.jpg", "--frmat", "png"], "No such option"),
+        (["derain", "a.jpg", "--format", "pgn"], "'pgn' is not one of 'same', 'jpg'"),
+        (["derain", "a.jpg", "--backend", "tensorflow"], "'tensorflow' is not one of"),
+        (["derain", "a.jpg", "--precision", "int8"], "'int8' is not one of"),
+        (["derain", "a.jpg", "--device", "tpu"], "--device must be"),
+        (["derain", "a.jpg", "--quality", "0"], "--quality"),
+        (["derain", "a.jpg", "--strength", "1.5"], "--strength"),
+        (["derain", "a.jpg", "--tile", "big"], "--tile must be"),
+        (["derain", "a.jpg", "--jobs", "0"], "--jobs must be"),
+        (["derain", "a.jpg", "--max-memory", "much"], "--max-memory must be"),
+        (["derain", "a.jpg", "--max-pixels", "-4"], "--max-pixels must be"),
+        (["derain", "-", "a.jpg"], "give it alone"),
+        (["derain", "-", "--preserve-times"], "--preserve-times"),
+        (["derain", "-", "--json"], "--json"),
+        (["train"], "--hazy DIR --clear DIR"),
+        (["train", "--hazy", "a", "--clean", "b"], "--hazy DIR --clear DIR"),
+        (["finetune", "--hazy", "a", "--clear", "b"], "Missing option '--from'"),
+        (["export"], "--onnx"),
+        (["eval", "--target", "a"], "--task and --input"),
+        (["eval", "--target", "a", "--input", "b"], "--task and --input"),
+        (["eval", "--target", "a", "--restored", "b", "--weights", "c"], "--weights"),
+        (["weights", "pull", "derain"], "hf://"),
+    ],
+)
+def test_wrong_command_lines(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("restore: ") and err.count("\n") == 1
+    assert told in err
+
+
+def _broken(*_: object, **__: object) -> None:
+    raise ZeroDivisionError("of the test")
+
+
+def test_internal_errors_are_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restorecli.weights.catalogue", _broken)
+    assert run(["weights", "list"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("restore: internal error (ZeroDivisionError: of the test)") and err.count("\n") == 1
+    assert run(["weights", "list", "--verbose"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_interrupting_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("restorecli.weights.catalogue", interrupted)
+    assert run(["weights", "list"]) == 130
+    assert capsys.readouterr().err.startswith("restore: interrupted")
+
+
+def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["restore", "train"])
+    with pytest.raises(SystemExit) as stopped:
+        app_module.main()
+    assert stopped.value.code == 2

@@ -1,0 +1,87 @@
+"""The one sink: what goes to stdout, what to stderr, in each mode."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from restorecli.cli.console import Console
+from restorecli.errors import PhotoError
+
+
+def _speak(console: Console) -> None:
+    console.result("a result", {"is": "a result"})
+    console.value({"only": "json"})
+    console.table(("name", "value"), [("long name", "1"), ("b", "")])
+    console.note("a note")
+    console.error("a\nproblem")
+    logging.getLogger("restorecli.somewhere").warning("a warning")
+    logging.getLogger("restorecli.somewhere").debug("a detail")
+
+
+def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.configure()
+    _speak(console)
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["a result", "name       value", "long name  1", "b"]
+    assert err.splitlines() == ["a note", "restore: a problem", "restore: warning: a warning"]
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.configure(json=True)
+    _speak(console)
+    out, err = capsys.readouterr()
+    assert [json.loads(line) for line in out.splitlines()] == [{"is": "a result"}, {"only": "json"}]
+    assert "restore: a problem" in err
+
+
+def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.configure(quiet=True)
+    _speak(console)
+    assert capsys.readouterr() == ("", "restore: a problem\n")
+
+
+def test_verbose_adds_logs_and_tracebacks(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.configure(verbose=True)
+    _speak(console)
+    console.error(PhotoError("broken", kind="truncated"))
+    err = capsys.readouterr().err
+    assert "restore: debug: a detail" in err
+    assert "PhotoError: broken" in err and err.endswith("restore: broken\n")
+
+
+def test_a_failure_is_told_to_both(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.configure(json=True)
+    console.failure({"input": "a.jpg"}, PhotoError("a.jpg: broken", kind="truncated"))
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"input": "a.jpg", "error": {"kind": "truncated", "message": "a.jpg: broken"}}
+    assert err == "restore: a.jpg: broken\n"
+
+
+def test_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    console.configure()
+    with console.progress(3, "photos") as bar:
+        bar.update(1.5, "a.jpg")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_bar_says_what_and_how_long(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    console = Console()
+    console.configure()
+    with console.progress(3, "photos") as bar:
+        bar.update(2, "a.jpg")
+        console.result("a result", {})
+    out, err = capsys.readouterr()
+    assert "a result" in out
+    assert "a.jpg" in err and "2/3" in err and "left" in err

@@ -1,0 +1,140 @@
+"""``train``, ``finetune``, ``export`` and ``eval``, as a user calls them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.conftest import Call
+
+Restore = Callable[..., Call]
+Photo = Callable[..., Path]
+
+SMALL_RUN = (
+    *("--steps", "2", "--batch", "2", "--crop", "48", "--seed", "3", "--device", "cpu", "--precision", "fp32"),
+    *("--workers", "0", "--set", "unpaired.weight=0", "--set", "data.exclude=[]", "--set", "data.rgbd=''"),
+    *("--set", "generator.widths=[8, 8, 16]", "--set", "generator.blocks=[1, 1, 2]", "--set", "generator.stem=2"),
+    *("--set", "generator.global_width=16", "--set", "generator.thumbnail=64"),
+)
+
+
+@pytest.fixture
+def folders(photo: Photo, tmp_path: Path) -> list[Path | str]:
+    for index in range(3):
+        photo(f"rainy/{index}.png", 64, 72)
+        photo(f"clean/{index}.png", 72, 64)
+    return ["--rainy", tmp_path / "rainy", "--clean", tmp_path / "clean"]
+
+
+def test_what_train_writes_restores_a_photo(
+    restore: Restore, photo: Photo, folders: list[Path | str], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    call = restore("train", *folders, "--out", run, *SMALL_RUN)
+    assert call.code == 0, call.err
+    assert call.out.splitlines() == [str(run / "generator.safetensors")]
+    assert {"config.toml", "log.jsonl", "samples", "checkpoint", "generator.safetensors"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert restore("derain", photo(), "--weights", run / "generator.safetensors", "--device", "cpu").code == 0
+    # A larger --steps extends the run, and another configuration is refused.
+    longer = [*SMALL_RUN, "--steps", "3"]
+    assert restore("train", *folders, "--out", run, *longer, "--quiet").code == 0
+    call = restore("train", *folders, "--out", run, *longer, "--seed", "4")
+    assert (call.code, len(call.errors)) == (5, 1)
+
+
+def test_finetune_starts_from_weights(
+    restore: Restore, folders: list[Path | str], weights_files: dict[str, Path], tmp_path: Path
+) -> None:
+    call = restore("finetune", "--from", weights_files["derain"], *folders, "--out", tmp_path / "run", *SMALL_RUN)
+    assert call.code == 0, call.err
+    assert (tmp_path / "run" / "generator.safetensors").exists()
+
+
+def test_dry_run_shows_the_resolved_preset(restore: Restore, folders: list[Path | str], tmp_path: Path) -> None:
+    call = restore("train", *folders, "--out", tmp_path / "run", *SMALL_RUN, "--dry-run")
+    assert call.code == 0, call.err
+    assert 'task = "derain"' in call.out and "seed = 3" in call.out and "crop = 48" in call.out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        (["--preset", "dehaze"], 2),
+        (["--preset", "deraim"], 2),
+        (["--set", "no.such=1"], 2),
+        (["--set", "unpaired.start"], 2),
+        (["--val", "here:there"], 2),
+        (["--time-limit", "soon"], 2),
+        (["--device", "quantum"], 2),
+    ],
+)
+def test_wrong_training_options(
+    more: list[str], code: int, restore: Restore, folders: list[Path | str], tmp_path: Path
+) -> None:
+    call = restore("train", *folders, "--out", tmp_path / "run", *more)
+    assert (call.code, len(call.err.splitlines())) == (code, 1)
+
+
+def test_a_training_folder_without_photos(restore: Restore, folders: list[Path | str], tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    call = restore("train", "--rainy", tmp_path / "none", *folders[2:], "--out", tmp_path / "run", *SMALL_RUN)
+    assert (call.code, len(call.err.splitlines())) == (5, 1)
+    assert str(tmp_path / "none") in call.err
+
+
+def test_export(restore: Restore, photo: Photo, weights_files: dict[str, Path], tmp_path: Path) -> None:
+    source = tmp_path / "mine.safetensors"
+    shutil.copy(weights_files["derain"], source)
+    call = restore("export", source, "--onnx", "--json")
+    assert call.code == 0, call.err
+    (report,) = call.objects
+    assert report["output"] == str(tmp_path / "mine.onnx") and report["largest_difference"] < 0.25
+    call = restore("derain", photo(), "--weights", source, "--backend", "onnx", "--device", "cpu", "--json")
+    assert call.objects[0]["backend"] == "onnx"
+    call = restore("export", source, "--onnx", "--out", tmp_path / "half" / "h.onnx", "--precision", "fp16")
+    assert call.code == 0, call.err
+    assert (tmp_path / "half" / "h.onnx").stat().st_size < (tmp_path / "mine.onnx").stat().st_size
+
+
+def test_eval_of_restored_photos(restore: Restore, photo: Photo, tmp_path: Path) -> None:
+    photo("target/a.png")
+    shutil.copytree(tmp_path / "target", tmp_path / "restored")
+    call = restore("eval", "--restored", tmp_path / "restored", "--target", tmp_path / "target", "--json")
+    assert call.code == 0
+    photo_scores, mean = call.objects
+    expected = {"psnr": 100.0, "ssim": 1.0, "psnr_y": 100.0, "ssim_y": 1.0}
+    assert expected.items() <= photo_scores.items()
+    assert mean == {"mean_of": 1} | expected
+
+
+def test_eval_restores_first(restore: Restore, photo: Photo, weights_files: dict[str, Path], tmp_path: Path) -> None:
+    photo("input/a_0.8.jpg")
+    photo("input/b.jpg")
+    photo("input/alone.jpg")
+    photo("target/a.png")
+    photo("target/b.png", 41, 56)
+    options = ["--task", "derain", "--target", tmp_path / "target", "--weights", weights_files["derain"]]
+    call = restore("eval", "--input", tmp_path / "input", *options, "--json")
+    assert call.code == 1
+    assert ["alone.jpg" in call.errors[0], "b.jpg" in call.errors[1], len(call.errors)] == [True, True, 2]
+    alone, scores, other_size, mean = call.objects
+    assert (alone["error"]["kind"], other_size["error"]["kind"]) == ("no_target", "size")
+    assert {"psnr", "ssim", "psnr_y", "ssim_y", "gain", "gain_y"} <= scores.keys()
+    assert mean["mean_of"] == 1 and mean["gain"] == scores["gain"]
+    assert np.isfinite(mean["psnr"])
+
+
+def test_eval_of_folders_that_do_not_match(restore: Restore, photo: Photo, tmp_path: Path) -> None:
+    photo("one/a.png")
+    photo("two/b.png")
+    call = restore("eval", "--restored", tmp_path / "one", "--target", tmp_path / "two")
+    assert (call.code, len(call.err.splitlines())) == (2, 1)
+    call = restore("eval", "--restored", tmp_path / "nowhere", "--target", tmp_path / "two")
+    assert (call.code, len(call.err.splitlines())) == (2, 1)
