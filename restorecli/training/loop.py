@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from restorecli import __version__
 from restorecli.errors import BackendError, TrainingError, UsageError
-from restorecli.hardware import cpu_has_fast_bf16, usable_cores
+from restorecli.hardware import cpu_has_fast_bf16, flushed_denormals, usable_cores
 from restorecli.metrics import psnr, psnr_y
 from restorecli.models.unet import UNet
 from restorecli.pairs import pair_folders
@@ -96,7 +96,6 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     data, pairs = _open_data(options)
     _make_folder(options.run)
     checkpoint = options.run / "checkpoint" / "last.safetensors"
-    torch.set_flush_denormal(True)
 
     # The players: the generator that restores, its moving average, and the unpaired branch from its first step on.
     restorer = placed(restorer.train(), device)
@@ -139,7 +138,8 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             for group in optimiser.param_groups:
                 group["lr"] = config.optimiser.lr * rate(config, step)
 
-            values = _step(config, step, batch, restorer, optimiser, branch, dtype)
+            with flushed_denormals():
+                values = _step(config, step, batch, restorer, optimiser, branch, dtype)
             step += 1
             _follow(average, restorer, min(config.optimiser.ema, step / (step + 10)))
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from restorecli.errors import BackendError
-from restorecli.hardware import cpu_has_fast_bf16
+from restorecli.hardware import cpu_has_fast_bf16, flushed_denormals
 from restorecli.inference.backends.base import OutOfMemory
 from restorecli.inference.backends.machine import free_main_memory, threads
 from restorecli.weights import Weights, load_network
@@ -27,8 +27,6 @@ class TorchBackend:
         self._device = _device(device)
         self.device = str(self._device)
         self.precision = _precision(precision, self._device, self.descriptor.dtypes)
-        # Numbers too small to matter slow a CPU down three to thirty times.
-        torch.set_flush_denormal(True)
         if self._device.type == "cpu":
             torch.set_num_threads(threads())
         network = load_network(weights, self.precision)
@@ -37,7 +35,8 @@ class TorchBackend:
     def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
         try:
             # TF32 would turn fp32 into something else without a word.
-            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            tf32_off = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            with flushed_denormals(), torch.inference_mode(), tf32_off:
                 output = self._network(self._tensor(tile), self._tensor(thumbnail))
                 return output[0].permute(1, 2, 0).float().cpu().numpy()
         except (MemoryError, torch.OutOfMemoryError) as error:
