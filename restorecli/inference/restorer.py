@@ -27,9 +27,10 @@ Progress = Callable[[int, int], None]
 WORKING_BYTES = {"fp32": 300, "bf16": 220, "fp16": 220}
 """Memory for each pixel of a window, all buffers together: measured on the shipped networks (PyTorch 255 and 180,
 ONNX Runtime 140), and rounded up."""
-DEFAULT_WORKING_MEMORY = 900_000_000
-"""What tiles may take on a CPU when nobody says otherwise. With it the context around the tiles of a 12 MP photo costs
-a fifth more work, and the whole program stays below 1.5 GB."""
+DEFAULT_WORKING_MEMORY = 500_000_000
+"""What tiles may take on a CPU when nobody says otherwise: windows of about 2 MP in bf16. Larger ones have less context
+to compute twice, but each of their pixels takes longer (0.39 s a megapixel in windows of 1 MP, 0.43 of 2 MP, 0.58 of
+3.5 MP, two Zen 4 cores), as what they make no longer fits into the caches."""
 LARGEST_WINDOW = 16_000_000
 """Pixels of a window on a device with plenty of memory; the context costs next to nothing from there on."""
 

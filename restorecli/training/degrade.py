@@ -234,6 +234,7 @@ def streaks(
     angle: Tensor,
     density: Tensor,
     threshold: Tensor,
+    gain: Tensor,
     dense: Tensor,
     soft: Tensor,
     generator: torch.Generator,
@@ -242,8 +243,8 @@ def streaks(
 
     Noise is multiplied in frequency space by the transform of a line of that length with a Gaussian profile. Where
     ``dense`` is 0 the noise is sparse drops, ``density`` of them a pixel, each leaving a streak of its own brightness.
-    Where it is 1 the noise is white and what rises over ``threshold`` standard deviations is rain, which gives the
-    ragged, touching streaks of a downpour. ``soft`` 1 gives streaks that fade towards their ends, 0 a shutter's.
+    Where it is 1 the noise is white and what rises over ``threshold`` standard deviations is rain, ``gain`` bright for
+    each further one, which gives the ragged, touching streaks of a downpour. ``soft`` 1 gives streaks that fade towards their ends, 0 a shutter's.
     The layers wrap round their edges, so no streak begins at a border.
     """
     fy = torch.fft.fftfreq(height).view(1, -1, 1)
@@ -267,7 +268,7 @@ def streaks(
     layer = torch.fft.irfft2(torch.fft.rfft2(noise) * response, s=(height, width))
     peak = length * thickness * math.sqrt(2 * math.pi)
     spread = layer.std((1, 2), keepdim=True).clamp_min(1e-6)
-    over = (layer / spread - threshold.view(-1, 1, 1)) * 0.55
+    over = (layer / spread - threshold.view(-1, 1, 1)) * gain.view(-1, 1, 1)
     return torch.where(dense > 0, over, layer * peak).clamp(0, 1)
 
 
@@ -309,18 +310,22 @@ def render_rain(
     # In heavy rain bright streaks are the rule, in light rain the exception.
     opacity = _log_uniform(shape, 0.12, 1.0, generator) ** (1.1 - 0.8 * force**2) * (0.6 + 0.5 * force)
     opacity = opacity * (1 - 0.5 * near) * present * wet
-    # A curtain of far rain: streaks that overlap until they are a bright, striped veil.
+    gain = torch.full(shape, 0.55)
+    # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
     curtain = (torch.rand((count,), generator=generator) < 0.15 + 0.3 * force[:, 0]).float()
-    curtain_opacity = _log_uniform((count,), 0.12, 0.8, generator) * curtain * wet[:, 0]
+    curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]
     opacity[:, -1] = torch.where(curtain > 0, curtain_opacity, opacity[:, -1])
     dense[:, -1] = torch.maximum(dense[:, -1], curtain)
-    threshold[:, -1] = torch.where(curtain > 0, _uniform((count,), -1.8, 0.1, generator), threshold[:, -1])
+    brightness = _uniform((count,), 0.25, 0.6, generator)
+    evenness = _log_uniform((count,), 1.5, 8, generator)
+    threshold[:, -1] = torch.where(curtain > 0, -evenness, threshold[:, -1])
+    gain[:, -1] = torch.where(curtain > 0, brightness / evenness, gain[:, -1])
     length[:, -1] = torch.where(curtain > 0, _log_uniform((count,), 20, 110, generator), length[:, -1])
     thickness[:, -1] = torch.where(curtain > 0, _log_uniform((count,), 0.6, 4, generator), thickness[:, -1])
 
     layer = streaks(
         total, height, width, length.view(-1), thickness.view(-1), angle.view(-1), density.view(-1),
-        threshold.view(-1), dense.view(-1), soft.view(-1), generator,
+        threshold.view(-1), gain.view(-1), dense.view(-1), soft.view(-1), generator,
     )  # fmt: skip
     layer = layer.view(count, ranges.layers, height, width) * opacity.clamp(0, 1.2).view(count, -1, 1, 1)
     # Gusts: rain falls more here than there, and sometimes hardly at all on one side.

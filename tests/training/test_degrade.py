@@ -81,7 +81,9 @@ def test_streaks_lie_along_their_angle() -> None:
     one = torch.ones(1)
 
     def layer(angle: float) -> torch.Tensor:
-        return streaks(1, 64, 64, 20 * one, 0.8 * one, angle * one, 0.004 * one, one, 0 * one, 0 * one, _seed(1))[0]
+        return streaks(1, 64, 64, 20 * one, 0.8 * one, angle * one, 0.004 * one, one, one, 0 * one, 0 * one, _seed(1))[
+            0
+        ]
 
     upright, lying = layer(0.0), layer(torch.pi / 2)
     down, across = upright.diff(dim=0).abs().mean(), upright.diff(dim=1).abs().mean()
