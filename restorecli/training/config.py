@@ -192,6 +192,29 @@ class TrainConfig:
             (0 <= self.optimiser.decay <= 1, "optimiser.decay is a share between 0 and 1"),
             (0 <= self.optimiser.ema < 1, "optimiser.ema must be at least 0 and below 1"),
             (self.optimiser.clip > 0, "optimiser.clip must be positive"),
+            (0 <= self.optimiser.beta2 < 1, "optimiser.beta2 must be at least 0 and below 1"),
+            (self.optimiser.warmup >= 0, "optimiser.warmup must not be negative"),
+            (self.seed >= 0, f"seed must not be negative, not {self.seed}"),
+            (self.data.cache_mb >= 0, "data.cache_mb must not be negative"),
+            (
+                all(
+                    value >= 0
+                    for value in (
+                        self.unpaired.weight,
+                        self.unpaired.adversarial,
+                        self.unpaired.cycle,
+                        self.unpaired.identity,
+                        self.unpaired.contrast,
+                        self.unpaired.diversity,
+                    )
+                ),
+                "the weights of unpaired losses must not be negative",
+            ),
+            (self.unpaired.discriminator >= 1 and self.unpaired.noise >= 1, "unpaired.discriminator and noise >= 1"),
+            (
+                len(self.unpaired.degrader) >= 2 and min(self.unpaired.degrader) >= 1,
+                "unpaired.degrader must be at least two widths of at least 1",
+            ),
         )
         return found + [message for holds, message in checks if not holds]
 
@@ -210,7 +233,10 @@ class TrainConfig:
             place = nested
             *sections, name = key.strip().split(".")
             for section in sections:
-                place = place.setdefault(section, {})
+                place = place.setdefault(section, {}) if isinstance(place, dict) else place
+            if not isinstance(place, dict):
+                found.append(f"{'.'.join(sections)} is given a value and fields")
+                continue
             place[name] = _parse(text.strip())
         config = _build(type(self), nested, self, "", found)
         _refuse("--set", found + config.problems())

@@ -55,7 +55,7 @@ class CycleGAN:
         self.degrader = placed(UNet(shape), device)
         self.judge_clear = placed(PatchDiscriminator(unpaired.discriminator), device)
         self.judge_degraded = placed(PatchDiscriminator(unpaired.discriminator), device)
-        # The layers that both encoders have, at the same scales.
+        # Dual contrast compares the two encoders place by place, so only scales that both have can be used.
         self.layers = min(len(config.generator.widths), len(widths))
         self.heads_restorer = ProjectionHeads(config.generator.widths[: self.layers]).to(device)
         self.heads_degrader = ProjectionHeads(widths[: self.layers]).to(device)
@@ -113,7 +113,7 @@ class CycleGAN:
 
     def update(self) -> None:
         """Step the degrader and the projection heads with the gradients of the loss that :meth:`losses` gave."""
-        step(self.generating, self.config.optimiser.clip)
+        step(self.generating, self.config.optimiser.clip, "degrading generator and heads")
 
     def translate(self, source: Crops, generator: UNet, opposite: UNet) -> Translation:
         """Send crops through a generator. The thumbnail of what it makes is that of the crop alone: the rest of
@@ -184,11 +184,15 @@ def learn(optimiser: torch.optim.Optimizer, loss: Tensor, clip: float, who: str)
         raise TrainingError(f"the loss of the {who} is not finite; the last checkpoint is intact", kind="not_finite")
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    step(optimiser, clip)
+    step(optimiser, clip, who)
 
 
-def step(optimiser: torch.optim.Optimizer, clip: float) -> None:
-    """One step with clipped gradients, which are then gone."""
-    nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+def step(optimiser: torch.optim.Optimizer, clip: float, who: str) -> None:
+    """One step with clipped gradients, which are then gone; :class:`TrainingError` when they are not finite."""
+    norm = nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+    if not torch.isfinite(norm):
+        raise TrainingError(
+            f"the gradient of the {who} is not finite; the last checkpoint is intact", kind="not_finite"
+        )
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

@@ -7,6 +7,7 @@ not, and whatever the number of workers.
 from __future__ import annotations
 
 import fnmatch
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from restorecli.pairs import photos_in
 from restorecli.photo import read_photo
 from restorecli.training.config import TrainConfig
 from restorecli.training.degrade import Rendered, render_haze, render_rain
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,11 @@ def training_photos(folder: Path, exclude: tuple[str, ...]) -> list[Path]:
     """The photos of a folder without the excluded ones; :class:`TrainingError` when none is left."""
     if not folder.is_dir():
         raise TrainingError(f"{folder} is not a folder: give a folder of photos", kind="missing")
-    found = [p for p in photos_in(folder) if not any(fnmatch.fnmatch(p.name, pattern) for pattern in exclude)]
+    there = photos_in(folder)
+    found = [p for p in there if not any(fnmatch.fnmatch(p.name, pattern) for pattern in exclude)]
     if not found:
-        raise TrainingError(f"{folder} holds no photo to train on", kind="empty")
+        why = f": data.exclude leaves out all {len(there)}" if there else ""
+        raise TrainingError(f"{folder} holds no photo to train on{why}", kind="empty")
     return found
 
 
@@ -120,12 +125,30 @@ class Batches(Dataset):
             self.rgbd = [(path, depths[path.stem]) for path in photos if path.stem in depths]
             if not self.rgbd:
                 raise TrainingError(f"no photo of {root / 'rgb'} has a depth map of its name in {root / 'depth'}")
+        self.broken: set[Path] = set()
         self.cache = PhotoCache(config.data.cache_mb * 2**20)
 
     def __len__(self) -> int:
         return self.config.steps
 
-    def __getitem__(self, step: int) -> Batch:
+    def summary(self) -> str:
+        """How many photos there are, for people."""
+        depth = f", {len(self.rgbd)} with depth" if self.rgbd else ""
+        excluded = f", without what data.exclude names ({', '.join(self.config.data.exclude)})"
+        return (
+            f"{len(self.degraded)} degraded and {len(self.clear)} clear photos{depth}"
+            f"{excluded if self.config.data.exclude else ''}"
+        )
+
+    def __getitem__(self, step: int) -> Batch | TrainingError:
+        try:
+            return self.batch(step)
+        except TrainingError as error:
+            # From a worker an exception would arrive as the text of a traceback; as a value it arrives as it is.
+            return error
+
+    def batch(self, step: int) -> Batch:
+        """What the step learns from; :class:`TrainingError` when there are too few photos that can be read."""
         config = self.config
         rng = np.random.default_rng((config.seed, step))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
@@ -144,10 +167,13 @@ class Batches(Dataset):
         """A random photo; broken ones are passed over, and a folder of nothing else is an error."""
         for _ in range(20):
             path = source.draw(rng)
+            if path in self.broken:
+                continue
             try:
                 return self.cache.get(path)
-            except PhotoError:
-                continue
+            except PhotoError as error:
+                self.broken.add(path)
+                _log.warning("passed over: %s", error)
         raise TrainingError(f"too many photos beside {path} cannot be read: clean the folder up", kind="unreadable")
 
     def _window(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int]:
@@ -276,7 +302,10 @@ def batches(data: Batches, start: int, workers: int, device: torch.device) -> It
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
     )
-    yield from loader
+    for batch in loader:
+        if isinstance(batch, TrainingError):
+            raise batch
+        yield batch
 
 
 def _one_thread(_: int) -> None:

@@ -244,8 +244,8 @@ def streaks(
     Noise is multiplied in frequency space by the transform of a line of that length with a Gaussian profile. Where
     ``dense`` is 0 the noise is sparse drops, ``density`` of them a pixel, each leaving a streak of its own brightness.
     Where it is 1 the noise is white and what rises over ``threshold`` standard deviations is rain, ``gain`` bright for
-    each further one, which gives the ragged, touching streaks of a downpour. ``soft`` 1 gives streaks that fade towards their ends, 0 a shutter's.
-    The layers wrap round their edges, so no streak begins at a border.
+    each further one, which gives the ragged, touching streaks of a downpour. ``soft`` 1 gives streaks that fade
+    towards their ends, 0 a shutter's. The layers wrap round their edges, so no streak begins at a border.
     """
     fy = torch.fft.fftfreq(height).view(1, -1, 1)
     fx = torch.fft.rfftfreq(width).view(1, 1, -1)

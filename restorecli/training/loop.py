@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from restorecli import __version__
-from restorecli.errors import BackendError, TrainingError, UsageError
+from restorecli.errors import BackendError, PhotoError, TrainingError, UsageError
 from restorecli.hardware import cpu_has_fast_bf16, flushed_denormals, usable_cores
 from restorecli.metrics import psnr, psnr_y
 from restorecli.models.unet import UNet
@@ -85,9 +87,16 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     """Train, or resume, until the steps are done or the time is over.
 
     Raises :class:`TrainingError` when the run cannot start or go on (its last checkpoint is then as it was),
-    :class:`BackendError` when the device or precision is not there. :class:`KeyboardInterrupt` passes through after
-    a checkpoint was written.
+    :class:`BackendError` when the device or precision is not there, :class:`WeightsError` when the weights to
+    fine-tune cannot be had. :class:`KeyboardInterrupt` comes after the step that it fell into and a checkpoint.
     """
+    try:
+        return _train(options, on_event)
+    except (PhotoError, OSError) as error:
+        raise TrainingError(f"cannot go on: {error}; the last checkpoint is intact", kind="unwritable") from error
+
+
+def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     began = time.monotonic()
     torch.manual_seed(options.config.seed)
     options, restorer = _with_start(options)
@@ -113,26 +122,29 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             branch = build_branch(config, restorer, device)
         restore_modules(tensors, *_players(restorer, average, optimiser, branch))
         del tensors
-    elif (options.run / "log.jsonl").exists():
-        raise TrainingError(f"{options.run} holds a run without a checkpoint: choose another --out", kind="checkpoint")
     write_bytes_atomic(config.to_toml().encode(), options.run / "config.toml", overwrite=True)
     log = _open_log(options.run / "log.jsonl", step)
-    on_event(Event("start", step, config.steps, f"{device.type}, {_name(dtype)}, {len(data.clear)} clear photos"))
+    on_event(Event("start", step, config.steps, f"{device.type}, {_name(dtype)}, {data.summary()}"))
 
     def save() -> None:
         modules, optimisers = _players(restorer, average, optimiser, branch)
         facts = {"step": step, "branch": branch is not None, "config": config.to_toml(), "version": __version__}
         save_checkpoint(checkpoint, modules, optimisers, facts)
-        extra = {"preset": config.to_toml(), "steps": str(step), "version": __version__}
+        # Weights are passed on to others, whom this machine's folders do not concern.
+        public = replace(config, data=replace(config.data, rgbd=Path(config.data.rgbd).name))
+        extra = {"preset": public.to_toml(), "steps": str(step), "version": __version__}
         save_network(options.run / "generator.safetensors", average, average.descriptor(config.task), extra)
         on_event(Event("checkpoint", step, config.steps, str(checkpoint)))
 
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
+    interrupted, restore_interrupts = _defer_interrupts()
     try:
         for batch in _moved(batches(data, step, _workers(options, device), device), device):
             if options.time_limit is not None and time.monotonic() - began > options.time_limit:
                 break
+            if interrupted():
+                raise KeyboardInterrupt
             if branch is None and unpaired_step(config, step):
                 branch = build_branch(config, restorer, device)
             for group in optimiser.param_groups:
@@ -166,6 +178,7 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
         save()
         raise
     finally:
+        restore_interrupts()
         log.close()
     save()
     finished = step >= config.steps
@@ -297,7 +310,7 @@ def describe(options: Options) -> str:
         players |= build_branch(config, restorer, torch.device("cpu")).modules()
     lines = [config.to_toml()]
     lines += [f"# {name}: {sum(p.numel() for p in m.parameters()):,} parameters" for name, m in players.items()]
-    lines.append(f"# {len(data.degraded)} degraded and {len(data.clear)} clear photos, {len(data.rgbd)} with depth")
+    lines.append(f"# {data.summary()}")
     lines.append(
         f"# {len(pairs)} validation pairs; device {choose_device(options.device)}, {_name(choose_dtype(options))}"
     )
@@ -317,7 +330,19 @@ def _open_data(options: Options) -> tuple[Batches, list[tuple[Path, Path]]]:
         if not pairs or alone:
             what = f"{alone[0].name} has no target" if alone else "there are no photos"
             raise TrainingError(f"cannot validate on {options.val[0]}: {what} in {options.val[1]}", kind="validation")
+        for source, wanted in pairs:
+            _check_pair(source, wanted)
     return Batches(options.config, degraded, clear), pairs
+
+
+def _check_pair(source: Path, wanted: Path) -> None:
+    """Known before the first step, rather than at the first validation."""
+    try:
+        same = read_rgb(source).shape == read_rgb(wanted).shape
+    except PhotoError as error:
+        raise TrainingError(f"cannot validate: {error}", kind="validation") from error
+    if not same:
+        raise TrainingError(f"cannot validate: {source} and {wanted} are of different sizes", kind="validation")
 
 
 def _with_start(options: Options) -> tuple[Options, UNet]:
@@ -369,6 +394,27 @@ def _make_folder(run: Path) -> None:
         raise TrainingError(f"cannot make {run} ({error.strerror}): choose another --out", kind="unwritable") from error
     if not os.access(run, os.W_OK):
         raise TrainingError(f"cannot write to {run}: choose another --out", kind="unwritable")
+
+
+def _defer_interrupts() -> tuple[Callable[[], bool], Callable[[], None]]:
+    """Put the first Ctrl-C off until the step is whole; the second one acts at once.
+
+    Returns what tells whether there was one, and what puts the old handler back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: False, lambda: None
+    found: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def restore() -> None:
+        signal.signal(signal.SIGINT, before)
+
+    def remember(number: int, _: object) -> None:
+        found.append(number)
+        restore()
+
+    signal.signal(signal.SIGINT, remember)
+    return lambda: bool(found), restore
 
 
 def _open_log(path: Path, step: int):  # type: ignore[no-untyped-def]

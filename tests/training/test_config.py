@@ -39,11 +39,28 @@ def test_overrides_reach_every_section() -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", ["steps", "steps=many", "nothing=1", "data=3", "optimiser.lr=-1", "data.scale=[1, 2, 3]"]
+    "pair",
+    [
+        "steps",
+        "steps=many",
+        "nothing=1",
+        "data=3",
+        "optimiser.lr=-1",
+        "data.scale=[1, 2, 3]",
+        "seed=-1",
+        "optimiser.beta2=2",
+        "unpaired.weight=-1",
+        "unpaired.degrader=[]",
+    ],
 )
 def test_bad_overrides_are_refused(pair: str) -> None:
     with pytest.raises(UsageError):
         TrainConfig().with_overrides([pair])
+
+
+def test_a_section_and_a_value_of_one_name_are_refused() -> None:
+    with pytest.raises(UsageError, match="data"):
+        TrainConfig().with_overrides(["data=3", "data.crop=64"])
 
 
 def test_nothing_to_learn_is_refused() -> None:

@@ -35,7 +35,7 @@ def test_a_batch_is_a_function_of_seed_and_step(
 def test_workers_change_nothing(small_config: TrainConfig, degraded_folder: Path, clear_folder: Path) -> None:
     data = _data(small_config, degraded_folder, clear_folder)
     alone = list(batches(data, 0, 0, torch.device("cpu")))
-    helped = list(batches(data, 0, 2, torch.device("cpu")))
+    helped = list(batches(data, 0, 1, torch.device("cpu")))
     assert len(alone) == len(helped) == small_config.steps
     for a, b in zip(alone, helped, strict=True):
         assert a.rendered is not None and b.rendered is not None
@@ -70,7 +70,19 @@ def test_a_folder_of_broken_photos_is_an_error(
     folder.mkdir()
     (folder / "broken.jpg").write_bytes(b"no photo")
     with pytest.raises(TrainingError, match="cannot be read"):
-        _data(small_config, degraded_folder, folder)[0]
+        _data(small_config, degraded_folder, folder).batch(0)
+
+
+def test_a_worker_passes_its_error_on_as_it_is(
+    small_config: TrainConfig, tmp_path: Path, degraded_folder: Path
+) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "broken.jpg").write_bytes(b"no photo")
+    data = _data(small_config, degraded_folder, folder)
+    with pytest.raises(TrainingError) as caught:
+        next(batches(data, 0, 1, torch.device("cpu")))
+    assert "Traceback" not in str(caught.value)
 
 
 def test_depth_is_read_with_its_photo(
@@ -96,7 +108,7 @@ def test_depth_is_read_with_its_photo(
 def test_excluded_names_are_left_out(clear_folder: Path) -> None:
     assert len(training_photos(clear_folder, ())) == 4
     assert [p.name for p in training_photos(clear_folder, ("1_[1-9]*",))] == ["1_0.png"]
-    with pytest.raises(TrainingError, match="no photo to train on"):
+    with pytest.raises(TrainingError, match=r"no photo to train on: data\.exclude leaves out all 4"):
         training_photos(clear_folder, ("*",))
     with pytest.raises(TrainingError, match="not a folder"):
         training_photos(clear_folder / "none", ())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -196,3 +199,73 @@ def test_a_full_disk_leaves_the_last_checkpoint(options: Options, monkeypatch: p
     events: list[Event] = []
     assert train(options, events.append).finished
     assert events[0].step == 4
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the restorer's own, whose loss is looked at, but that of a player beside it."""
+    genuine = loop.CycleGAN.update
+
+    def poisoned(branch: loop.CycleGAN) -> None:
+        next(branch.degrader.parameters()).grad = torch.full_like(next(branch.degrader.parameters()), float("nan"))
+        genuine(branch)
+
+    monkeypatch.setattr(loop.CycleGAN, "update", poisoned)
+    options = replace(options, config=options.config.with_overrides(["checkpoint_every=1", "method=cyclegan"]))
+    with pytest.raises(TrainingError, match="gradient of the degrading generator and heads is not finite"):
+        train(options, _quiet)
+    tensors = load_file(options.run / "checkpoint" / "last.safetensors")
+    assert all(bool(torch.isfinite(value).all()) for value in tensors.values())
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(options: Options) -> None:
+    def kill(event: Event) -> None:
+        if event.kind == "step":
+            raise KeyError("killed")
+
+    with pytest.raises(KeyError):
+        train(options, kill)
+    assert train(options, _quiet).finished
+    assert [line["step"] for line in _log(options.run) if "rendered" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_weights_name_no_folder_of_this_machine(options: Options, tmp_path: Path) -> None:
+    for name in ("rgb", "depth"):
+        folder = tmp_path / "private" / name
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "1.png"), np.full((64, 64, 3), 90, np.uint8))
+    config = options.config.with_overrides(["task=dehaze", f"data.rgbd={tmp_path / 'private'}", "steps=1"])
+    train(replace(options, config=config), _quiet)
+    assert str(tmp_path).encode() not in (options.run / "generator.safetensors").read_bytes()
+
+
+def test_validation_pairs_are_looked_at_before_the_first_step(options: Options, tmp_path: Path) -> None:
+    for name, size in (("in", 40), ("out", 48)):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "1.png"), np.zeros((size, size, 3), np.uint8))
+    with pytest.raises(TrainingError, match="different sizes"):
+        train(replace(options, val=(tmp_path / "in", tmp_path / "out")), _quiet)
+    (tmp_path / "out" / "1.png").write_bytes(b"broken")
+    with pytest.raises(TrainingError, match="cannot validate"):
+        describe(replace(options, val=(tmp_path / "in", tmp_path / "out")))
+
+
+def test_what_cannot_be_written_is_an_error_of_training(options: Options) -> None:
+    options.run.mkdir()
+    (options.run / "samples").write_bytes(b"a file")
+    with pytest.raises(TrainingError, match="cannot go on"):
+        train(options, _quiet)
+
+
+def test_ctrl_c_waits_for_the_step(options: Options) -> None:
+    def interrupt(event: Event) -> None:
+        if event.kind == "step" and event.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(options, interrupt)
+    events: list[Event] = []
+    train(options, events.append)
+    assert events[0].step == 3
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
