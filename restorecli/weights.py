@@ -165,7 +165,10 @@ def verify(name: str) -> Entry:
     :class:`WeightsError` for the first thing that is wrong.
     """
     entry = _entry(name)
-    load_network(_of_entry(entry))
+    weights = _of_entry(entry)
+    if entry.onnx_path is not None and weights.onnx is None:
+        raise WeightsError(f"{entry.onnx_path} is missing: reinstall restorecli", kind="missing")
+    load_network(weights)
     return entry
 
 

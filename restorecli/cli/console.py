@@ -90,7 +90,8 @@ class Console:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Terminal(stderr=True),
+            # Lines printed meanwhile stay whole, however narrow the terminal: people search and copy them.
+            console=Terminal(stderr=True, soft_wrap=True),
             # Lines printed meanwhile go above the bar, but never from a piped stdout into the terminal.
             redirect_stdout=sys.stdout.isatty(),
             transient=True,

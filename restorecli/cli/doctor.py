@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 import typer
 
 from restorecli.cli.console import Console
-from restorecli.cli.options import Json, Quiet, Verbose, console_of
+from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of
 from restorecli.errors import BackendError, WeightsError
 
 if TYPE_CHECKING:
     from restorecli.cli.machine import Trial
 
 
-def doctor(context: typer.Context, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> int:
+def doctor(
+    context: typer.Context,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
     """What is installed, which devices really run, what would be used and why."""
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     _installed(console)
@@ -30,7 +36,7 @@ def _installed(console: Console) -> None:
     from restorecli.hardware import cpu_has_fast_bf16, usable_cores
 
     packages = {name: machine.version_of(name) for name in machine.PACKAGES}
-    devices = {"torch": machine.torch_devices(), "onnxruntime": machine.onnx_devices()}
+    devices = {name: machine.devices_of(name) for name in ("torch", "onnxruntime")}
     facts = {"restorecli": __version__, "python": platform.python_version(), "system": platform.platform()}
     cpu = {"cores": usable_cores(), "fast_bf16": cpu_has_fast_bf16()}
     console.value(facts | cpu | {"packages": packages, "devices": devices})
@@ -81,10 +87,15 @@ def _task(console: Console, task: str) -> int:
 
 def _why(chosen: Trial) -> str:
     """The reason for what ``auto`` chose, by the rule of ``restorecli.inference.backends.selection``."""
+    from restorecli.hardware import cpu_has_fast_bf16
+    from restorecli.inference.backends.machine import has_cuda_driver
+
     if chosen.device.startswith("cuda"):
         return "a CUDA device is there"
+    cuda = "there is a CUDA driver, but no device that it can use, and " if has_cuda_driver() else ""
     if chosen.backend == "onnx":
-        return "on a CPU without fast bf16 ONNX Runtime is as fast as torch and starts sooner"
+        cpu = "for weights without bf16" if cpu_has_fast_bf16() else "on a CPU without fast bf16"
+        return f"{cuda}{cpu} ONNX Runtime is as fast as torch and starts sooner"
     if chosen.precision == "bf16":
-        return "this CPU multiplies bf16 in hardware, which torch uses"
-    return "these weights have no ONNX file for ONNX Runtime"
+        return f"{cuda}this CPU multiplies bf16 in hardware, which torch uses"
+    return f"{cuda}these weights have no ONNX file for ONNX Runtime"

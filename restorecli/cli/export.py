@@ -30,8 +30,9 @@ def export(
         Path | None,
         typer.Option(
             "--out",
-            metavar="FILE",
-            help="The file to write; a folder without WEIGHTS. Default: beside a weights FILE, else in this folder.",
+            metavar="PATH",
+            help="The file to write when PATH ends in .onnx, else a folder. Default: beside a weights FILE, else in this "
+            "folder.",
             show_default=False,
         ),
     ] = None,
@@ -47,15 +48,16 @@ def export(
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     if not onnx:
         raise UsageError("nothing to export to: give --onnx")
-    if weights is None and out is not None and out.suffix.lower() == ".onnx":
+    if weights is None and out is not None and _is_file(out):
         raise UsageError(f"--out {out} is one file: without WEIGHTS all shipped weights are exported, give a folder")
     from restorecli.export import export_onnx
     from restorecli.weights import catalogue, resolve
 
     chosen = [resolve(weights, None)] if weights else [resolve(entry.name, None) for entry in catalogue()]
-    for found in chosen:
-        target = _target(weights, found.path, out)
-        target.parent.mkdir(parents=True, exist_ok=True)
+    targets = [_target(weights, found.path, out) for found in chosen]
+    for found, target in zip(chosen, targets, strict=True):
+        _make_room(target, found.path)
+    for found, target in zip(chosen, targets, strict=True):
         report = export_onnx(found, target, precision=precision.value)
         console.result(
             f"{found.name} -> {target} ({report.size / 1e6:.1f} MB, opset {report.opset}, {report.precision}, "
@@ -75,9 +77,26 @@ def export(
 
 def _target(asked: str | None, source: Path, out: Path | None) -> Path:
     """Where the ONNX file of the weights at ``source`` goes."""
-    if asked is None:
-        return (out or Path()) / source.with_suffix(".onnx").name
     if out is not None:
-        return out / source.with_suffix(".onnx").name if out.is_dir() else out
+        return out if _is_file(out) else out / source.with_suffix(".onnx").name
     # Beside a file of one's own, where --weights FILE finds it; never into the installed program or a cache.
-    return source.with_suffix(".onnx") if Path(asked).is_file() else Path(source.with_suffix(".onnx").name)
+    beside = asked is not None and Path(asked).is_file()
+    return source.with_suffix(".onnx") if beside else Path(source.with_suffix(".onnx").name)
+
+
+def _is_file(out: Path) -> bool:
+    """Whether ``--out`` names the file and not its folder."""
+    return out.suffix.lower() == ".onnx" and not out.is_dir()
+
+
+def _make_room(target: Path, source: Path) -> None:
+    """Make the folder of ``target``; :class:`UsageError` when that cannot be, or when ``target`` is the source."""
+    if target.resolve() == source.resolve():
+        raise UsageError(f"{target} would be replaced by its own export: give another --out")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--out: the folder {target.parent} cannot be made ({error.strerror or error}): "
+            "give another folder, or a file that ends in .onnx"
+        ) from error

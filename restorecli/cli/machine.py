@@ -36,7 +36,16 @@ def both_onnx_runtimes() -> bool:
     return found.issuperset(_ONNX_RUNTIMES)
 
 
-def torch_devices() -> list[str]:
+def devices_of(package: str) -> list[str]:
+    """Devices that ``torch`` or ``onnxruntime`` runs on; in their place why, when it does not start."""
+    try:
+        return {"torch": _torch_devices, "onnxruntime": _onnx_devices}[package]()
+    except Exception as error:  # a broken installation may raise anything
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        return [f"does not start: {reason}"]
+
+
+def _torch_devices() -> list[str]:
     """Devices that torch finds: ``cpu``, and each CUDA device with its name."""
     import torch
 
@@ -44,7 +53,7 @@ def torch_devices() -> list[str]:
     return ["cpu", *(f"cuda:{index} ({name})" for index, name in enumerate(cards))]
 
 
-def onnx_devices() -> list[str]:
+def _onnx_devices() -> list[str]:
     """Devices that an ONNX Runtime session really opens on; what it lists as available says nothing."""
     import onnxruntime
     from onnx import TensorProto, helper
@@ -73,8 +82,8 @@ def version_lines() -> list[str]:
     """restorecli, torch and ONNX Runtime, each with its version and the devices that it runs on."""
     return [
         f"restorecli {__version__}, Python {platform.python_version()}",
-        f"torch {version_of('torch')}: {', '.join(torch_devices())}",
-        f"ONNX Runtime {version_of('onnxruntime')}: {', '.join(onnx_devices())}",
+        f"torch {version_of('torch')}: {', '.join(devices_of('torch'))}",
+        f"ONNX Runtime {version_of('onnxruntime')}: {', '.join(devices_of('onnxruntime'))}",
     ]
 
 

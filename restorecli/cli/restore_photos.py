@@ -156,9 +156,9 @@ def command_for(task: str) -> Callable[..., int]:
             max_pixels=quantities.pixels(max_pixels),
             preserve_times=preserve_times,
         )
-        from restorecli.inference.backends.selection import check_names
+        from restorecli.inference.restorer import check_arguments
 
-        check_names(backend.value, device, precision.value)
+        check_arguments(task, **request.engine)
         if STANDARD_INPUT in request.inputs:
             return _restore_standard_input(request, console, dry_run=dry_run)
         return _restore_files(request, console, dry_run=dry_run)
@@ -181,15 +181,29 @@ def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int
     report = _Report(request, console, jobs, passed_over)
     if dry_run:
         return _show_plan(request, report, jobs, failures)
+    # First, because a wrong device or wrong weights are the command line's fault, whatever the photos are.
+    restorer = _open_restorer(request, report) if jobs or failures else None
     for failure in failures:
         report.add(failure)
-    if jobs:
-        restorer = _open_restorer(request, report)
+    if jobs and restorer is not None:
         places = {job: place for place, job in enumerate(jobs)}
         with console.progress(len(jobs), "photos" if len(jobs) > 1 else "") as bar:
 
+            furthest = 0.0
+
+            def move(job: Job, part: float) -> None:
+                nonlocal furthest
+                # Photos are written behind: one that is done may be told of when the next is under way.
+                if places[job] + part > furthest:
+                    furthest = places[job] + part
+                    bar.update(furthest, _name(Path(job.source.name)))
+
             def on_progress(job: Job, done: int, total: int) -> None:
-                bar.update(places[job] + done / total, _name(Path(job.source.name)))
+                move(job, done / total)
+
+            def on_result(result: Result) -> None:
+                report.add(result)
+                move(result.job, 1)
 
             run(
                 jobs,
@@ -197,7 +211,7 @@ def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int
                 **request.output,
                 workers=request.workers,
                 max_pixels=request.max_pixels,
-                on_result=report.add,
+                on_result=on_result,
                 on_progress=on_progress,
             )
     return report.close()
@@ -214,7 +228,9 @@ def _open_restorer(request: _Request, report: _Report) -> Restorer:
 def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: list[Result]) -> int:
     from restorecli.weights import resolve
 
-    report.weights = resolve(request.weights, request.task).name
+    # Finding out more of weights on the Hub may mean to download them.
+    if request.weights is None or not request.weights.startswith("hf://"):
+        report.weights = resolve(request.weights, request.task).name
     for failure in failures:
         report.add(failure)
     for job in jobs:
@@ -223,7 +239,7 @@ def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: li
 
 
 def _restore_standard_input(request: _Request, console: Console, *, dry_run: bool) -> int:
-    from restorecli.inference.pipeline import Job
+    from restorecli.inference.pipeline import Job, check_format
     from restorecli.photo import PHOTO_SUFFIXES
 
     if len(request.inputs) > 1:
@@ -233,6 +249,8 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
     out = request.out
     if out is not None and (out.suffix.lower() not in PHOTO_SUFFIXES or out.is_dir()):
         raise UsageError(f"--out {out} must be a file with an image suffix when the photo comes from standard input")
+    if out is not None:
+        check_format(out, request.output["format"])
     if out is None:
         console.results_on_stdout = False
         if console.json:
@@ -299,8 +317,12 @@ class _Report:
         if request.preserve_times:
             # Taken before anything is written: an output may replace its own input.
             for job in jobs:
-                found = job.source.stat()
-                self._times[job.source] = (found.st_atime_ns, found.st_mtime_ns)
+                try:
+                    found = job.source.stat()
+                except OSError as error:
+                    console.note(f"{_name(job.source)}: its times cannot be read: {error.strerror or error}")
+                else:
+                    self._times[job.source] = (found.st_atime_ns, found.st_mtime_ns)
 
     def add(self, result: Result) -> None:
         """Tell of one photo that is done, one way or the other."""
@@ -312,7 +334,10 @@ class _Report:
             text += " is already there; replace it with --overwrite"
         elif details is not None:
             if job.source in self._times:
-                os.utime(job.target, ns=self._times[job.source])
+                try:
+                    os.utime(job.target, ns=self._times[job.source])
+                except OSError as error:
+                    self._console.note(f"{_name(job.target)}: its times cannot be set: {error.strerror or error}")
             size, ran_on = f"{result.width}x{result.height}", f"{details.backend} {details.device} {details.precision}"
             text += f"  {size}, {result.seconds['total']:.1f} s, {ran_on}"
             for note in details.notes:

@@ -96,6 +96,7 @@ def train(
     time_limit: TimeLimit = None,
     settings: Set = None,
     dry_run: DryRun = False,
+    offline: Offline = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:

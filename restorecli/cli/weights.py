@@ -17,7 +17,13 @@ Name = Annotated[
 
 
 @app.command("list")
-def list_(context: typer.Context, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> int:
+def list_(
+    context: typer.Context,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
     """The shipped weights."""
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     from restorecli.weights import catalogue
@@ -105,6 +111,7 @@ def pull(
 def verify(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: all of the list.")] = None,
+    offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

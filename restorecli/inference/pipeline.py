@@ -59,8 +59,8 @@ def plan_jobs(
     into_file = out is not None and out.suffix.lower() in PHOTO_SUFFIXES and not out.is_dir()
     if into_file and (len(inputs) != 1 or inputs[0].is_dir()):
         raise UsageError(f"--out {out} is one file, but there is more than one photo: give a folder")
-    if into_file and out is not None and format != "same" and format_of(out) != _format_named(format):
-        raise UsageError(f"--out {out} and --format {format} disagree: leave one of them out")
+    if into_file and out is not None:
+        check_format(out, format)
     ending = OUTPUT_ENDINGS[task]
     named = {path.resolve() for path in inputs}
     jobs: dict[tuple[Path, Path], Job] = {}
@@ -91,6 +91,12 @@ def plan_jobs(
             failures.append(_failed(given, error))
     _check(jobs, overwrite)
     return list(jobs.values()), passed_over, failures
+
+
+def check_format(out: Path, format: str) -> None:
+    """:class:`UsageError` when the output file ``out`` has the suffix of another format than ``format``."""
+    if format != "same" and format_of(out) != _format_named(format):
+        raise UsageError(f"--out {out} and --format {format} disagree: leave one of them out")
 
 
 def run(

@@ -15,6 +15,7 @@ from PIL import Image
 
 from restorecli.errors import BackendError, PhotoError, UsageError
 from restorecli.inference.backends import Backend, open_backend
+from restorecli.inference.backends.selection import check_names
 from restorecli.inference.stitch import run_plan
 from restorecli.inference.tiling import Plan, plan, plan_within
 from restorecli.models.descriptor import TASKS
@@ -52,6 +53,28 @@ class Details:
     """Anything that went otherwise than planned, one sentence each."""
 
 
+def check_arguments(
+    task: str,
+    *,
+    backend: str,
+    device: str,
+    precision: str,
+    tile: int | str,
+    max_memory: int | None,
+    strength: float,
+) -> None:
+    """:class:`UsageError` for values that :class:`Restorer` could not make sense of on any machine."""
+    if task not in TASKS:
+        raise UsageError(f"task must be one of {', '.join(TASKS)}, not {task!r}")
+    if not 0 <= strength <= 1:
+        raise UsageError(f"--strength must be from 0 to 1, not {strength}")
+    if tile != "auto" and (not isinstance(tile, int) or tile < 16):
+        raise UsageError(f"--tile must be auto or a number of pixels from 16 on, not {tile}")
+    if max_memory is not None and max_memory < 1:
+        raise UsageError(f"--max-memory must be positive, not {max_memory}")
+    check_names(backend, device, precision)
+
+
 class Restorer:
     """Restores photos with one set of weights on one backend; loaded once, used for any number of photos.
 
@@ -62,7 +85,7 @@ class Restorer:
         self,
         task: str,
         *,
-        weights: str | None = None,
+        weights: str | Path | None = None,
         backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
@@ -81,16 +104,17 @@ class Restorer:
         Raises :class:`UsageError` for a value that makes no sense, :class:`~restorecli.errors.WeightsError` and
         :class:`BackendError` for what is not to be had.
         """
-        if task not in TASKS:
-            raise UsageError(f"task must be one of {', '.join(TASKS)}, not {task!r}")
-        if not 0 <= strength <= 1:
-            raise UsageError(f"--strength must be from 0 to 1, not {strength}")
-        if tile != "auto" and (not isinstance(tile, int) or tile < 16):
-            raise UsageError(f"--tile must be auto or a number of pixels from 16 on, not {tile}")
-        if max_memory is not None and max_memory < 1:
-            raise UsageError(f"--max-memory must be positive, not {max_memory}")
+        check_arguments(
+            task,
+            backend=backend,
+            device=device,
+            precision=precision,
+            tile=tile,
+            max_memory=max_memory,
+            strength=strength,
+        )
         self.task = task
-        self.weights = resolve(weights, task)
+        self.weights = resolve(None if weights is None else str(weights), task)
         self.backend: Backend = open_backend(self.weights, backend=backend, device=device, precision=precision)
         self._tile = tile
         self._max_memory = max_memory
@@ -102,7 +126,8 @@ class Restorer:
 
         A path gives a :class:`Photo`. An array is (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGB and alpha, uint8
         or uint16 over the type's full range. A Pillow image keeps its mode if it is L, LA, RGB, RGBA or I;16, others
-        come back as RGB. ``progress`` is told the pixels done and the pixels in all.
+        come back as RGB; one with a transparent colour or palette entry comes back with an alpha channel instead.
+        ``progress`` is told the pixels done and the pixels in all.
 
         Raises :class:`PhotoError` when the photo cannot be read or restored, :class:`UsageError` for anything that is
         no photo.
@@ -114,10 +139,9 @@ class Restorer:
         if isinstance(photo, np.ndarray):
             return self._restore_array(photo, progress)
         if isinstance(photo, Image.Image):
-            known = photo.mode in ("L", "LA", "RGB", "RGBA", "I;16")
-            pixels = np.asarray(photo if known else photo.convert("RGB"))
-            restored = Image.fromarray(self._restore_array(pixels, progress))
-            restored.info = dict(photo.info)
+            pixels = np.asarray(_of_known_mode(photo))
+            restored = Image.fromarray(self._restore_channels(np.atleast_3d(pixels), progress).reshape(pixels.shape))
+            restored.info = {key: value for key, value in photo.info.items() if key != "transparency"}
             return restored
         raise UsageError(f"a photo is a Photo, a NumPy array, a Pillow image or a path, not {type(photo).__name__}")
 
@@ -158,10 +182,12 @@ class Restorer:
     def _restore_array(self, array: np.ndarray, progress: Progress | None) -> np.ndarray:
         if array.dtype not in (np.uint8, np.uint16) or array.size == 0:
             raise UsageError(f"an array must be uint8 or uint16 and not empty, not {array.dtype} {array.shape}")
-        if array.ndim == 2:
-            return self._restore_array(array[..., None], progress)[..., 0]
-        if array.ndim != 3 or array.shape[2] > 4:
+        if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
             raise UsageError(f"an array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}")
+        return self._restore_channels(np.atleast_3d(array), progress).reshape(array.shape)
+
+    def _restore_channels(self, array: np.ndarray, progress: Progress | None) -> np.ndarray:
+        """(H, W, 1 to 4) of grey, grey and alpha, RGB or RGBA, and the same back."""
         colours = 1 if array.shape[2] <= 2 else 3
         alpha = array[..., colours] if array.shape[2] > colours else None
         restored = self.restore_photo(Photo(array[..., :colours], alpha), progress)[0].pixels
@@ -231,6 +257,18 @@ class Restorer:
             except BackendError:
                 return None
         return self._exact
+
+
+def _of_known_mode(image: Image.Image) -> Image.Image:
+    """The image in mode L, LA, RGB, RGBA or I;16; :class:`UsageError` where only a guess could bring it there."""
+    mode = image.mode
+    if mode == "F" or (mode.startswith("I") and mode != "I;16"):
+        raise UsageError(f"a Pillow image of mode {mode} has no range of values to go by: convert it to L, RGB or I;16")
+    if mode in ("PA", "RGBa") or ("transparency" in image.info and mode in ("1", "L", "P", "RGB")):
+        return image.convert("LA" if mode in ("1", "L") else "RGBA")
+    if mode == "La":
+        return image.convert("LA")
+    return image if mode in ("L", "LA", "RGB", "RGBA", "I;16") else image.convert("RGB")
 
 
 def _resized(pixels: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:

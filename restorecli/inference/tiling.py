@@ -68,11 +68,6 @@ class Plan:
         """Pixels of the largest window: what memory has to hold."""
         return max(tile.window.pixels for tile in self.tiles)
 
-    @property
-    def computed_pixels(self) -> int:
-        """Pixels of all windows together: what time has to be spent on."""
-        return sum(tile.window.pixels for tile in self.tiles)
-
 
 def round_up(length: int, stride: int) -> int:
     """The smallest multiple of ``stride`` that is at least ``length``."""

@@ -169,9 +169,6 @@ class UNet(nn.Module):
 
     def features(self, x: Tensor, thumbnail: Tensor) -> list[Tensor]:
         """Features of the encoder, finest level first and the bottleneck's last, each (B, C, h, w)."""
-        return self._encode(x, thumbnail)
-
-    def _encode(self, x: Tensor, thumbnail: Tensor) -> list[Tensor]:
         found = []
         x, thumbnail = x.to(self.stem.weight.dtype), thumbnail.to(self.stem.weight.dtype)
         x = self.stem(F.pixel_unshuffle(x, self.config.stem) if self.config.stem > 1 else x)
@@ -187,7 +184,7 @@ class UNet(nn.Module):
         return found
 
     def forward(self, x: Tensor, thumbnail: Tensor) -> Tensor:
-        *skips, y = self._encode(x, thumbnail)
+        *skips, y = self.features(x, thumbnail)
         for up, blocks, skip in zip(reversed(self.up), reversed(self.decoder), reversed(skips), strict=True):
             y = blocks(F.pixel_shuffle(up(y), 2) + skip)
         y = self.head(y)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from restorecli.errors import PhotoError
@@ -34,7 +35,7 @@ def write_bytes_atomic(data: bytes, path: Path, *, overwrite: bool) -> None:
 
     Missing folders are made. Whatever happens, ``path`` holds what it held before or all of ``data``, and nothing is
     left beside it (a kill may leave a file named :data:`TEMP_PREFIX` ...). Without ``overwrite`` a file that is
-    already there is never replaced, not even one that appears meanwhile.
+    already there is never replaced, not even one that appears meanwhile; one that is replaced leaves its permissions.
 
     :class:`PhotoError` of the kind ``exists``, ``disk_full`` or ``unwritable``.
     """
@@ -65,6 +66,9 @@ def refuse_existing(path: Path, *, overwrite: bool) -> None:
 def _publish(temp: Path, path: Path, *, overwrite: bool) -> None:
     """Give the finished file its name, and see to it that the name survives a power cut."""
     if overwrite:
+        with contextlib.suppress(OSError):
+            # Who may read a photo is not ours to change.
+            os.chmod(temp, stat.S_IMODE(os.stat(path).st_mode))
         os.replace(temp, path)
     else:
         try:

@@ -43,14 +43,16 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "bmp": BmpImagePlugin.BmpImageFile,
     "gif": GifImagePlugin.GifImageFile,
 }
+_SUBFILE_TYPE, _COPY_OR_MASK = 254, 0b101
 _SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 
 
-def read_photo(source: Path | bytes, *, max_pixels: int = 400_000_000, name: str | None = None) -> Photo:
+def read_photo(source: str | Path | bytes, *, max_pixels: int = 400_000_000, name: str | None = None) -> Photo:
     """Read one photo.
 
     ``source`` is a file or its bytes, ``name`` what messages call it. A photo of more than ``max_pixels`` pixels is
-    refused from its header, before memory for them is taken. Malformed EXIF, XMP or ICC is left out and logged.
+    refused from its header, before memory for them is taken. Malformed EXIF, XMP or ICC is left out and logged. Of a
+    file of several pictures (an animation, the pages of a TIFF) the first is read, and that is logged too.
 
     :class:`PhotoError` of the kind ``missing``, ``empty``, ``not_a_photo``, ``truncated``, ``too_large`` or
     ``unreadable`` when there is nothing to return.
@@ -60,7 +62,7 @@ def read_photo(source: Path | bytes, *, max_pixels: int = 400_000_000, name: str
         found = _known_format(file, label)
         with quiet_pillow():
             try:
-                return _decode(file, found, max_pixels, label)
+                photo = _decode(file, found, max_pixels, label)
             except PhotoError:
                 raise
             except MemoryError as error:
@@ -70,10 +72,34 @@ def read_photo(source: Path | bytes, *, max_pixels: int = 400_000_000, name: str
                 ) from error
             except Exception as error:  # decoders raise all kinds over damaged files
                 raise failure(file, found, label, error) from error
+            pictures = _pictures(file, found)
+    if pictures > 1:
+        _log.warning("%s: only the first of %d pictures is restored", label, pictures)
+    return photo
+
+
+def _pictures(file: IO[bytes], format: str) -> int:
+    """How many pictures a readable file holds, smaller copies and masks of the first not counted; 1 if unknown."""
+    if format in ("jpeg", "bmp"):
+        return 1
+    # Anew, because looking further changes what an image holds; and what is wrong there is no matter of the first.
+    try:
+        file.seek(0)
+        image = _PLUGINS[format](file)
+        count = int(getattr(image, "n_frames", 1))
+        if not isinstance(image, TiffImagePlugin.TiffImageFile):
+            return count
+        pages = 0
+        for page in range(count):
+            image.seek(page)
+            pages += not image.tag_v2.get(_SUBFILE_TYPE, 0) & _COPY_OR_MASK
+        return pages
+    except Exception:
+        return 1
 
 
 @contextlib.contextmanager
-def _opened(source: Path | bytes, label: str) -> Iterator[IO[bytes]]:
+def _opened(source: str | Path | bytes, label: str) -> Iterator[IO[bytes]]:
     """The source as a file that can be sought in, never one that would block or that has no end."""
     if isinstance(source, bytes):
         yield io.BytesIO(source)

@@ -25,12 +25,15 @@ _JPEG_EXIF_MAX, _JPEG_XMP_MAX, _JPEG_ICC_MAX = 65_533 - 6, 65_533 - 29, 255 * (6
 _HORIZONTAL_DIFFERENCES = {317: 2}
 
 
-def write_photo(photo: Photo, path: Path, *, format: str = "same", quality: int = 95, overwrite: bool = False) -> None:
+def write_photo(
+    photo: Photo, path: str | Path, *, format: str = "same", quality: int = 95, overwrite: bool = False
+) -> None:
     """Write ``photo`` to ``path``, whole or not at all.
 
     ``format="same"`` is the format that the suffix of ``path`` names, and the photo's own when it names none. Otherwise
     as :func:`encode_photo` and :func:`write_bytes_atomic`, whose errors it raises.
     """
+    path = Path(path)
     refuse_existing(path, overwrite=overwrite)
     wanted = format_of(path) or photo.format if format == "same" else format
     try:

@@ -291,6 +291,18 @@ def config_from_toml(text: str, source: str) -> TrainConfig:
     return config
 
 
+def flat(config: TrainConfig) -> dict[str, Any]:
+    """Every field by the name that ``--set`` knows it by, ``section.field``."""
+    values: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            values |= {f"{item.name}.{inner.name}": getattr(value, inner.name) for inner in fields(value)}
+        else:
+            values[item.name] = value
+    return values
+
+
 def _refuse(source: str, problems: list[str]) -> None:
     if problems:
         raise UsageError(f"{source}: " + "; ".join(problems))

@@ -26,7 +26,7 @@ from restorecli.models.unet import UNet
 from restorecli.pairs import pair_folders
 from restorecli.photo import write_bytes_atomic
 from restorecli.training.checkpoint import read_checkpoint, restore_modules, save_checkpoint
-from restorecli.training.config import TrainConfig, config_from_toml
+from restorecli.training.config import TrainConfig, config_from_toml, flat
 from restorecli.training.cyclegan import CycleGAN, placed
 from restorecli.training.data import Batch, Batches, as_tensor, batches, read_rgb, training_photos, unpaired_step
 from restorecli.training.losses import rendered_loss
@@ -374,12 +374,12 @@ def _players(
 
 
 def _refuse_other_config(config: TrainConfig, facts: dict[str, object], checkpoint: Path) -> None:
-    saved = config_from_toml(str(facts["config"]), str(checkpoint))
-    free = {name: getattr(config, name) for name in FREE_TO_CHANGE}
-    if replace(saved, **free) != config:
-        before, now = saved.to_toml().splitlines(), config.to_toml().splitlines()
-        changed = [line.split(" = ")[0] for line, other in zip(now, before, strict=False) if line != other]
-        changed = [name for name in changed if name not in FREE_TO_CHANGE] or ["fields"]
+    try:
+        saved = flat(config_from_toml(str(facts["config"]), str(checkpoint)))
+    except UsageError as error:
+        raise TrainingError(f"{error}: it is of another version; choose another --out", kind="checkpoint") from error
+    changed = [name for name, value in flat(config).items() if saved[name] != value and name not in FREE_TO_CHANGE]
+    if changed:
         raise TrainingError(
             f"{checkpoint} belongs to another configuration ({', '.join(changed)} changed): "
             "give the same options as before, or another --out",

@@ -117,7 +117,7 @@ def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
 def test_another_configuration_is_refused_and_named(options: Options) -> None:
     train(options, _quiet)
     other = replace(options, config=options.config.with_overrides(["optimiser.lr=0.001", "steps=9"]))
-    with pytest.raises(TrainingError, match=r"another configuration \(lr changed\)"):
+    with pytest.raises(TrainingError, match=r"another configuration \(optimiser\.lr changed\)"):
         train(other, _quiet)
 
 

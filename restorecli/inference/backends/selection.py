@@ -1,7 +1,7 @@
 """Which backend runs a network on this machine.
 
-What is asked for by name is opened or is an error; only ``auto`` chooses. On a CUDA device PyTorch runs. On a CPU
-that multiplies bf16 in hardware PyTorch in bf16 is the fastest; on any other ONNX Runtime is as fast as PyTorch in
+What is asked for by name is opened or is an error; only ``auto`` chooses. On a CUDA device that PyTorch can use it
+runs; a driver alone says nothing, as many a PyTorch is built without CUDA. On a CPU that multiplies bf16 in hardware PyTorch in bf16 is the fastest; on any other ONNX Runtime is as fast as PyTorch in
 fp32 and starts in a fraction of the time, so it runs where the weights have an ONNX file.
 """
 
@@ -34,8 +34,10 @@ def open_backend(weights: Weights, *, backend: str = "auto", device: str = "auto
     if backend == "torch":
         if weights.path.suffix == ".onnx":
             raise BackendError(f"{weights.path.name} is an ONNX file, which PyTorch does not run; use --backend onnx")
-        from restorecli.inference.backends.torch_backend import TorchBackend
-
+        try:
+            from restorecli.inference.backends.torch_backend import TorchBackend
+        except (ImportError, OSError) as error:
+            raise BackendError(f"PyTorch does not start ({error}); use --backend onnx") from error
         return TorchBackend(weights, device=device, precision=precision)
     if backend == "openvino":
         from restorecli.inference.backends.openvino_backend import OpenVinoBackend
@@ -43,7 +45,7 @@ def open_backend(weights: Weights, *, backend: str = "auto", device: str = "auto
         return OpenVinoBackend(weights, device=device, precision=precision)
     try:
         from restorecli.inference.backends.onnx_backend import OnnxBackend
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise BackendError(f"ONNX Runtime does not start ({error}); use --backend torch") from error
     return OnnxBackend(weights, device=device, precision=precision)
 
@@ -63,6 +65,14 @@ def _choose(weights: Weights, device: str, precision: str) -> str:
         return "onnx"
     if weights.onnx is None or device.startswith("cuda") or precision in ("bf16", "fp16"):
         return "torch"
-    if device == "auto" and has_cuda_driver():
+    if device == "auto" and has_cuda_driver() and _torch_has_cuda():
         return "torch"
     return "torch" if precision == "auto" and "bf16" in weights.descriptor.dtypes and cpu_has_fast_bf16() else "onnx"
+
+
+def _torch_has_cuda() -> bool:
+    try:
+        import torch
+    except (ImportError, OSError):
+        return False
+    return torch.cuda.is_available()
