@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import restorecli
+from restorecli.photo import Photo
+from tests.small import noise
 
 
 def test_the_surface_is_what_is_promised() -> None:
@@ -34,3 +37,10 @@ def test_onnx_runs_without_torch(weights_files: dict[str, object]) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["onnx", "False"]
+
+
+def test_paths_are_text_or_path(weights_files: dict[str, Path], tmp_path: Path) -> None:
+    restorer = restorecli.Restorer("derain", weights=weights_files["derain"], device="cpu")
+    target = str(tmp_path / "a.png")
+    restorecli.write_photo(Photo(noise(20, 30)), target)
+    assert restorer.restore(restorecli.read_photo(target)).pixels.shape == (20, 30, 3)

@@ -140,6 +140,14 @@ def test_damage_to_shipped_weights_is_found(shipped: Path) -> None:
     assert catalogue()[0].size is None
 
 
+def test_a_missing_onnx_file_is_found(shipped: Path) -> None:
+    (shipped / "derain.onnx").unlink()
+    with pytest.raises(WeightsError, match=r"derain\.onnx is missing") as caught:
+        verify("derain-1")
+    assert caught.value.kind == "missing"
+    assert resolve("derain-1", "derain").onnx is None
+
+
 def test_without_the_list_there_are_no_shipped_weights(shipped: Path) -> None:
     (shipped / "weights.toml").unlink()
     assert kind_of(None) == kind_of("derain-1") == "missing"

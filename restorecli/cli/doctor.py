@@ -92,7 +92,7 @@ def _why(chosen: Trial) -> str:
 
     if chosen.device.startswith("cuda"):
         return "a CUDA device is there"
-    cuda = "there is a CUDA driver, but no device that it can use, and " if has_cuda_driver() else ""
+    cuda = "there is a CUDA driver, but PyTorch cannot use it, and " if has_cuda_driver() else ""
     if chosen.backend == "onnx":
         cpu = "for weights without bf16" if cpu_has_fast_bf16() else "on a CPU without fast bf16"
         return f"{cuda}{cpu} ONNX Runtime is as fast as torch and starts sooner"

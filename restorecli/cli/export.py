@@ -31,8 +31,7 @@ def export(
         typer.Option(
             "--out",
             metavar="PATH",
-            help="The file to write when PATH ends in .onnx, else a folder. Default: beside a weights FILE, else in this "
-            "folder.",
+            help="A file when PATH ends in .onnx, else a folder. Default: beside a weights FILE, else in this folder.",
             show_default=False,
         ),
     ] = None,

@@ -188,7 +188,6 @@ def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int
     if jobs and restorer is not None:
         places = {job: place for place, job in enumerate(jobs)}
         with console.progress(len(jobs), "photos" if len(jobs) > 1 else "") as bar:
-
             furthest = 0.0
 
             def move(job: Job, part: float) -> None:

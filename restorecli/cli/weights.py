@@ -70,11 +70,11 @@ def show(
         "file": str(weights.path),
         "onnx": None if weights.onnx is None else str(weights.onnx),
         "sha256": weights.sha256,
-        **{key: value for key, value in asdict(weights.descriptor).items() if key != "task"},
+        **asdict(weights.descriptor),
     }
     # What was trained how is long; --json has it whole.
     told = {key: value for key, value in weights.metadata.items() if "\n" not in value and key != "descriptor"}
-    for entry in catalogue() if weights.name == name else ():
+    for entry in catalogue():
         if entry.name == name:
             facts |= {"licence": entry.licence, "card": str(weights_folder() / entry.card)} | dict(entry.figures)
     rows = [(key, ", ".join(value) if isinstance(value, tuple) else str(value)) for key, value in facts.items()]

@@ -75,6 +75,10 @@ def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
         (["derain", "-", "a.jpg"], "give it alone"),
         (["derain", "-", "--preserve-times"], "--preserve-times"),
         (["derain", "-", "--json"], "--json"),
+        (["derain", "-", "--out", "a.png", "--format", "jpg"], "disagree"),
+        (["derain", "a.jpg", "--tile", "3"], "--tile must be"),
+        (["derain", "a.jpg", "--tile", "3", "--dry-run"], "--tile must be"),
+        (["derain", "-", "--out", "a.png", "--tile", "3"], "--tile must be"),
         (["train"], "--hazy DIR --clear DIR"),
         (["train", "--hazy", "a", "--clean", "b"], "--hazy DIR --clear DIR"),
         (["finetune", "--hazy", "a", "--clear", "b"], "Missing option '--from'"),
@@ -120,3 +124,18 @@ def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as stopped:
         app_module.main()
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("command", [["weights", "list"], ["weights", "verify"], ["doctor"], ["train"], ["derain"]])
+def test_offline_is_accepted_anywhere(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*command, "--help"]) == 0
+    assert "--offline" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("package", ["torch", "onnxruntime"])
+def test_an_engine_that_does_not_start_is_told_of(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from restorecli.cli.machine import devices_of
+
+    monkeypatch.setitem(sys.modules, package, None)
+    (told,) = devices_of(package)
+    assert told.startswith("does not start: ")

@@ -85,3 +85,15 @@ def test_the_bar_says_what_and_how_long(capsys: pytest.CaptureFixture[str], monk
     out, err = capsys.readouterr()
     assert "a result" in out
     assert "a.jpg" in err and "2/3" in err and "left" in err
+
+
+def test_lines_above_the_bar_stay_whole(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "40")
+    console = Console()
+    console.configure()
+    line = "a rather long folder/" * 8 + "photo.jpg"
+    with console.progress(3, "photos"):
+        console.error(line)
+    assert f"restore: {line}" in capsys.readouterr().err

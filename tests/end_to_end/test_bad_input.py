@@ -217,3 +217,10 @@ def test_an_interrupted_folder_is_finished_by_the_same_command(
     assert call.code == 0
     statuses = [found["status"] for found in call.objects]
     assert len(statuses) == 40 and set(statuses) == {"skipped", "restored"}
+
+
+def test_weights_and_device_are_looked_at_before_photos(restore: Restore, weights_files: dict[str, Path]) -> None:
+    call = restore("derain", "nope.jpg", "--weights", weights_files["dehaze"])
+    assert (call.code, len(call.err.splitlines())) == (3, 1)
+    call = restore("derain", "nope.jpg", "--weights", weights_files["derain"], "--device", "cuda:99")
+    assert (call.code, len(call.err.splitlines())) == (4, 1)

@@ -138,3 +138,22 @@ def test_eval_of_folders_that_do_not_match(restore: Restore, photo: Photo, tmp_p
     assert (call.code, len(call.err.splitlines())) == (2, 1)
     call = restore("eval", "--restored", tmp_path / "nowhere", "--target", tmp_path / "two")
     assert (call.code, len(call.err.splitlines())) == (2, 1)
+
+
+def test_export_never_replaces_what_is_no_onnx_file(
+    restore: Restore, weights_files: dict[str, Path], tmp_path: Path
+) -> None:
+    source = tmp_path / "mine.safetensors"
+    shutil.copy(weights_files["derain"], source)
+    before = source.read_bytes()
+    (tmp_path / "a.jpg").touch()
+    for out in (source, tmp_path / "a.jpg" / "x.onnx"):
+        call = restore("export", source, "--onnx", "--out", out)
+        assert (call.code, len(call.err.splitlines())) == (2, 1)
+    assert source.read_bytes() == before
+    shutil.copy(weights_files["derain"].with_suffix(".onnx"), tmp_path / "other.onnx")
+    call = restore("export", tmp_path / "other.onnx", "--onnx", "--out", tmp_path / "other.onnx")
+    assert call.code == 2 and "its own export" in call.err
+    call = restore("export", source, "--onnx", "--out", tmp_path / "notyet")
+    assert call.code == 0, call.err
+    assert [path.name for path in (tmp_path / "notyet").iterdir()] == ["mine.onnx"]

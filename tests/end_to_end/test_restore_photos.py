@@ -190,3 +190,40 @@ def test_broken_standard_input(engine: Engine) -> None:
     found = _pipe(b"", "derain", "-", *engine("derain"))
     assert (found.returncode, found.stdout) == (1, b"")
     assert found.stderr.startswith(b"restore: standard input") and found.stderr.count(b"\n") == 1
+
+
+def test_dry_run_downloads_nothing(restore: Restore, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("restorecli.weights._download", lambda _: pytest.fail("it was downloaded"))
+    call = restore("derain", photo(), "--dry-run", "--json", "--weights", "hf://somebody/something")
+    assert (call.code, call.objects[0]["weights"]) == (0, "hf://somebody/something")
+
+
+def test_times_that_cannot_be_kept_are_a_note(
+    restore: Restore, photo: Photo, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("restorecli.cli.restore_photos.os.utime", refused)
+    call = restore("derain", photo(), "--preserve-times", *engine("derain"))
+    assert call.code == 0
+    assert "photo_derained.jpg: its times cannot be set: Operation not permitted" in call.err
+
+
+def test_only_the_first_picture_of_an_animation_is_told_of(restore: Restore, photo: Photo, engine: Engine) -> None:
+    source = photo("a.png", save_all=True, append_images=[Image.new("RGB", (56, 40))])
+    call = restore("derain", source, *engine("derain"))
+    assert (call.code, call.err) == (0, f"restore: warning: {source}: only the first of 2 pictures is restored\n")
+    assert restore("derain", source, "--overwrite", "--quiet", *engine("derain")).err == ""
+
+
+def test_the_bar_moves_for_skipped_and_failed_photos(
+    restore: Restore, photo: Photo, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves: list[float] = []
+    monkeypatch.setattr("restorecli.cli.console.Progress.update", lambda _, completed, text="": moves.append(completed))
+    done, broken = photo("in/a.png"), tmp_path / "in" / "b.png"
+    photo("in/a_derained.png")
+    broken.touch()
+    assert restore("derain", done, broken, *engine("derain")).code == 1
+    assert moves == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +159,23 @@ def test_threads_heed_the_usual_variable(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_free_memory_is_known_or_none() -> None:
     free = free_main_memory()
     assert free is None or free > 0
+
+
+@pytest.mark.parametrize(("torch_has_it", "chosen"), [(True, "torch"), (False, "onnx")])
+def test_a_cuda_driver_alone_does_not_choose_torch(
+    torch_has_it: bool, chosen: str, weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "has_cuda_driver", lambda: True)
+    monkeypatch.setattr(selection, "cpu_has_fast_bf16", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: torch_has_it)
+    assert selection._choose(weights_for("derain", weights_files), "auto", "auto") == chosen
+
+
+def test_an_engine_that_does_not_start_is_a_backend_error(
+    weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, package in (("torch", "torch"), ("onnx", "onnxruntime")):
+        monkeypatch.delitem(sys.modules, f"restorecli.inference.backends.{name}_backend", raising=False)
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(BackendError, match="does not start"):
+            open_backend(weights_for("derain", weights_files), backend=name, device="cpu")

@@ -28,6 +28,11 @@ def check(found: Plan, height: int, width: int, halo: int, stride: int) -> None:
     assert (times == 1).all()
 
 
+def computed(plan: Plan) -> int:
+    """Pixels of all windows together: what time has to be spent on."""
+    return sum(tile.window.pixels for tile in plan.tiles)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("tile", [16, 256, 512, (64, 1000)])
 @pytest.mark.parametrize(("halo", "stride"), [(112, 8), (192, 16), (0, 1), (13, 4)])
@@ -51,7 +56,7 @@ def test_plan_within_stays_within(size: tuple[int, int], pixels: int) -> None:
     # No square grid that fits does with less work.
     for tile in range(80, 2000, 240):
         other = plan(*size, tile=tile, halo=112, stride=8)
-        assert other.window_pixels > pixels or other.computed_pixels >= found.computed_pixels
+        assert other.window_pixels > pixels or computed(other) >= computed(found)
 
 
 def test_plan_within_says_when_there_is_none() -> None:
@@ -61,7 +66,7 @@ def test_plan_within_says_when_there_is_none() -> None:
 def test_context_costs_little_on_a_12_megapixel_photo() -> None:
     found = plan_within(3000, 4000, pixels=2_330_000, halo=112, stride=8)
     assert found is not None
-    assert found.computed_pixels < 1.3 * 12e6
+    assert computed(found) < 1.3 * 12e6
 
 
 def test_a_photo_that_fits_is_one_tile() -> None:

@@ -152,3 +152,11 @@ def test_a_read_only_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     assert kind_of(tmp_path / "photo.jpg") == "unwritable"
     tmp_path.chmod(0o700)
+
+
+def test_what_is_replaced_leaves_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"old")
+    path.chmod(0o604)
+    write_bytes_atomic(b"new", path, overwrite=True)
+    assert path.read_bytes() == b"new" and stat.S_IMODE(path.stat().st_mode) == 0o604

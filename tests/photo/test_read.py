@@ -417,3 +417,25 @@ def test_damaged_files_end_in_a_photo_or_a_photo_error(
         pass
     else:
         assert photo.pixels.ndim == 3 and photo.pixels.shape[2] in (1, 3)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF", "AVIF"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_several_pictures_the_first_is_read_and_that_is_told(
+    format: str, count: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = [Image.fromarray(noise(20, 30, seed=seed)) for seed in range(count)]
+    data = saved(frames[0], format, save_all=True, append_images=frames[1:])
+    photo = read_photo(data, name="moving")
+    assert photo.pixels.shape == (20, 30, 3)
+    told = ["moving: only the first of 3 pictures is restored"] if count == 3 else []
+    assert caplog.messages == told
+
+
+def test_a_smaller_copy_in_a_tiff_is_no_picture_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(noise(40, 60), photometric="rgb")
+        writer.write(noise(20, 30), photometric="rgb", subfiletype=1)
+    assert read_photo(file.getvalue()).pixels.shape == (40, 60, 3)
+    assert not caplog.messages

@@ -1,8 +1,9 @@
 """Which backend runs a network on this machine.
 
-What is asked for by name is opened or is an error; only ``auto`` chooses. On a CUDA device that PyTorch can use it
-runs; a driver alone says nothing, as many a PyTorch is built without CUDA. On a CPU that multiplies bf16 in hardware PyTorch in bf16 is the fastest; on any other ONNX Runtime is as fast as PyTorch in
-fp32 and starts in a fraction of the time, so it runs where the weights have an ONNX file.
+What is asked for by name is opened or is an error; only ``auto`` chooses. Where PyTorch has a CUDA device, it runs
+there; a driver alone says nothing, as many a PyTorch is built without CUDA. On a CPU that multiplies bf16 in hardware
+PyTorch in bf16 is the fastest; on any other ONNX Runtime is as fast as PyTorch in fp32 and starts in a fraction of the
+time, so it runs where the weights have an ONNX file.
 """
 
 from __future__ import annotations
