@@ -36,7 +36,7 @@ def hazy(photo: Tensor, thumbnail: Tensor, generator: torch.Generator) -> Render
 
 def rainy(photo: Tensor, thumbnail: Tensor, generator: torch.Generator) -> Rendered:
     """A shower; (1, 3, H, W) and (1, 3, S, S)."""
-    return render_rain(photo, thumbnail, generator, RainRange(none=0, length=(20, 70), noise=0))
+    return render_rain(photo, thumbnail, generator, RainRange(none=0, length=(20, 70), width=(0.5, 1.3), noise=0))
 
 
 def make(name: str, photo: np.ndarray, render: Callable[..., Rendered], seed: int) -> None:
