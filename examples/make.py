@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python examples/make.py
 
-The photos come with scikit-image: ``rocket`` (a launch, SpaceX, public domain) and ``chelsea`` (a cat, Stéfan van der
+The photos come with scikit-image: ``coffee`` (an espresso, Rachel Michetti, CC0) and ``chelsea`` (a cat, Stéfan van der
 Walt, CC0). The haze and the rain are drawn by ``restorecli.training.degrade`` from fixed seeds.
 """
 
@@ -50,5 +50,5 @@ def make(name: str, photo: np.ndarray, render: Callable[..., Rendered], seed: in
 
 
 if __name__ == "__main__":
-    make("hazy.jpg", data.rocket(), hazy, 3)
+    make("hazy.jpg", data.coffee(), hazy, 3)
     make("rainy.jpg", data.chelsea(), rainy, 1)
