@@ -22,20 +22,15 @@ from restorecli import Restorer
 from restorecli.metrics import psnr, psnr_y, ssim, ssim_y
 from restorecli.pairs import pair_folders
 from restorecli.photo import read_photo
+from restorecli.training.data import read_rgb
 
 Pair = tuple[np.ndarray, np.ndarray]
-
-
-def rgb(path: Path) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    pixels = read_photo(path).pixels
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 
 def paired(folder: Path) -> Iterator[Pair]:
     """Input and target of each pair of a validation folder."""
     for source, target in pair_folders(folder / "input", folder / "target")[0]:
-        yield rgb(source), rgb(target)
+        yield read_rgb(source), read_rgb(target)
 
 
 def indoor_haze(folder: Path) -> Iterator[Pair]:
@@ -46,7 +41,7 @@ def indoor_haze(folder: Path) -> Iterator[Pair]:
         if int(path.stem) < 1300:
             continue
         depth = read_photo(next((folder / "depth").glob(f"{path.stem}.*"))).pixels[margin:-margin, margin:-margin, :1]
-        clear = rgb(path)[margin:-margin, margin:-margin]
+        clear = read_rgb(path)[margin:-margin, margin:-margin]
         beta, airlight = rng.uniform(0.6, 1.8), rng.uniform(0.7, 1.0)
         transmission = np.exp(-beta * depth.astype(np.float64) / depth.max())
         hazy = clear / 255 * transmission + airlight * (1 - transmission)
@@ -82,7 +77,7 @@ def harm(restorer: Restorer, folder: Path) -> dict[str, float]:
     """PSNR of what becomes of clear photos against themselves: mean and worst, RGB."""
     scores = []
     for number in range(51, 71):
-        photo = rgb(folder / f"urban_{number:03d}.jpg")
+        photo = read_rgb(folder / f"urban_{number:03d}.jpg")
         scores.append(min(psnr(restorer.restore(photo), photo), 100.0))
     return {"photos": len(scores), "mean": float(np.mean(scores)), "worst": min(scores)}
 

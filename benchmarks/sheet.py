@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from restorecli import Restorer, read_photo
+from restorecli import Restorer
 from restorecli.pairs import photos_in
+from restorecli.training.data import read_rgb
 
 WIDTH, HEIGHT = 480, 360
 
@@ -38,8 +39,7 @@ def main() -> None:
     restorer = Restorer(args.task, weights=args.weights)
     cells = []
     for path in photos_in(args.folder)[args.first : args.first + args.count]:
-        pixels = read_photo(path).pixels
-        photo = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+        photo = read_rgb(path)
         cells.append(np.hstack([tile(photo), tile(restorer.restore(photo))]))
     if len(cells) % 2:
         cells.append(np.full_like(cells[0], 40))

@@ -62,7 +62,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Event:
-    """Something to tell: ``kind`` is start, step, validation, checkpoint, warning or stop."""
+    """Something to tell: ``kind`` is start, step, validation, checkpoint or stop."""
 
     kind: str
     step: int
@@ -172,7 +172,8 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                     json.dumps({"step": step, **{name: round(value, 4) for name, value in scores.items()}}) + "\n"
                 )
                 on_event(Event("validation", step, config.steps, values=scores))
-            if step % config.checkpoint_every == 0:
+            # The last step's checkpoint is the one below.
+            if step % config.checkpoint_every == 0 and step < config.steps:
                 save()
     except KeyboardInterrupt:
         save()

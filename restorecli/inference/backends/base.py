@@ -36,3 +36,8 @@ class Backend(Protocol):
     def free_memory(self) -> int | None:
         """Bytes that are free where the tiles are computed, or None when nobody says."""
         ...
+
+
+def planes(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3) -> (1, 3, H, W), contiguous: how backends that read ONNX files take a picture."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1))[None]

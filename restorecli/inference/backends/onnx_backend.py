@@ -11,7 +11,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from restorecli.errors import BackendError, WeightsError
-from restorecli.inference.backends.base import OutOfMemory
+from restorecli.inference.backends.base import OutOfMemory, planes
 from restorecli.inference.backends.machine import free_main_memory, has_cuda_driver, threads
 from restorecli.weights import Weights
 
@@ -83,7 +83,7 @@ class OnnxBackend:
         self._inputs = {entry.name for entry in self._session.get_inputs()}
 
     def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
-        feed = {"photo": _planes(tile), "thumbnail": _planes(thumbnail)}
+        feed = {"photo": planes(tile), "thumbnail": planes(thumbnail)}
         try:
             outputs = self._session.run(["restored"], {key: feed[key] for key in feed.keys() & self._inputs})
         except (MemoryError, *_OWN_ERRORS) as error:
@@ -94,11 +94,6 @@ class OnnxBackend:
 
     def free_memory(self) -> int | None:
         return None if self._on_cuda else free_main_memory()
-
-
-def _planes(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (1, 3, H, W), contiguous."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1))[None]
 
 
 def _first_line(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from restorecli.errors import BackendError, WeightsError
-from restorecli.inference.backends.base import OutOfMemory
+from restorecli.inference.backends.base import OutOfMemory, planes
 from restorecli.inference.backends.machine import free_main_memory, threads
 from restorecli.weights import Weights
 
@@ -50,13 +50,13 @@ class OpenVinoBackend:
         except RuntimeError as error:
             reason = str(error).strip().rpartition("\n")[2]
             raise WeightsError(f"{weights.onnx} does not load in OpenVINO: {reason}", kind="corrupt") from error
+        self._inputs = {name for entry in self._model.inputs for name in entry.get_names()}
         self._request = self._model.create_infer_request()
 
     def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
-        feed = {"photo": _planes(tile), "thumbnail": _planes(thumbnail)}
-        names = {name for entry in self._model.inputs for name in entry.get_names()}
+        feed = {"photo": planes(tile), "thumbnail": planes(thumbnail)}
         try:
-            self._request.infer({key: feed[key] for key in feed.keys() & names})
+            self._request.infer({key: feed[key] for key in feed.keys() & self._inputs})
             # Copied, because the next tile is computed into the same memory.
             return self._request.get_output_tensor().data[0].transpose(1, 2, 0).copy()
         except MemoryError as error:
@@ -69,8 +69,3 @@ class OpenVinoBackend:
 
     def free_memory(self) -> int | None:
         return free_main_memory()
-
-
-def _planes(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) -> (1, 3, H, W), contiguous."""
-    return np.ascontiguousarray(image.transpose(2, 0, 1))[None]
