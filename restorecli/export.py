@@ -45,7 +45,9 @@ def export_onnx(weights: Weights, out: Path, *, precision: str = "fp32") -> Repo
     """Write the network of a ``.safetensors`` file as one ONNX file with free batch, height and width.
 
     Inputs ``photo`` (N, 3, H, W) and ``thumbnail`` (N, 3, S, S), output ``restored`` (N, 3, H, W), all float32 in
-    [0, 1], whatever ``precision`` (``fp32`` or ``fp16``) the weights have; H and W are multiples of the stride.
+    [0, 1], whatever ``precision`` (``fp32`` or ``fp16``) the weights have; H and W are multiples of the stride. Where
+    the descriptor asks for it, a third input ``place`` (N, 4) says where in the whole photo the tile lies: top, left,
+    bottom, right in shares of its height and width.
 
     Raises :class:`UsageError` for another precision, and :class:`WeightsError` when the weights do not load, when the
     file cannot be written (kind ``unwritable``), or when ONNX Runtime does not give what PyTorch gives (kind
@@ -75,23 +77,26 @@ def _convert(descriptor: Descriptor, network: Any, path: Path) -> None:
     batch, rows, columns = Dim("batch"), Dim("rows"), Dim("columns")
     edge, small = 16 * descriptor.stride, descriptor.thumbnail
     # A batch of two and unequal sides: the exporter takes a 1 and equal lengths for promises.
-    example = (torch.rand(2, 3, edge, edge + descriptor.stride), torch.rand(2, 3, small, small))
+    example = [torch.rand(2, 3, edge, edge + descriptor.stride), torch.rand(2, 3, small, small), torch.rand(2, 4)]
+    free = [{0: batch, 2: descriptor.stride * rows, 3: descriptor.stride * columns}, {0: batch}, {0: batch}]
+    count = len(_inputs(descriptor))
     with _quiet():
         torch.onnx.export(
             network,
-            example,
+            tuple(example[:count]),
             path,
             dynamo=True,
             opset_version=OPSET,
-            input_names=["photo", "thumbnail"],
+            input_names=_inputs(descriptor),
             output_names=["restored"],
-            dynamic_shapes=(
-                {0: batch, 2: descriptor.stride * rows, 3: descriptor.stride * columns},
-                {0: batch},
-            ),
+            dynamic_shapes=tuple(free[:count]),
             external_data=False,
             verbose=False,
         )
+
+
+def _inputs(descriptor: Descriptor) -> list[str]:
+    return ["photo", "thumbnail", *(["place"] if descriptor.place else [])]
 
 
 def _describe(path: Path, weights: Weights, precision: str) -> None:
@@ -127,10 +132,14 @@ def _difference(network: Any, path: Path, descriptor: Descriptor, size: tuple[in
     generator = np.random.default_rng(height * 10_000 + width)
     photo = generator.random((number, 3, height, width), np.float32)
     thumbnail = generator.random((number, 3, descriptor.thumbnail, descriptor.thumbnail), np.float32)
+    # Anywhere in a photo, and a little beyond it.
+    first, last = generator.uniform(-0.1, 0.5, (number, 2)), generator.uniform(0.5, 1.1, (number, 2))
+    place = np.concatenate([first, last], axis=1).astype(np.float32)
+    feed = dict(zip(_inputs(descriptor), (photo, thumbnail, place), strict=False))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (given,) = session.run(["restored"], {"photo": photo, "thumbnail": thumbnail})
+    (given,) = session.run(["restored"], feed)
     with torch.inference_mode():
-        wanted = network(torch.from_numpy(photo), torch.from_numpy(thumbnail)).numpy()
+        wanted = network(*(torch.from_numpy(value) for value in feed.values())).numpy()
     return float(np.abs(np.asarray(given) - wanted).max() * 255)
 
 

@@ -10,7 +10,7 @@ from restorecli.models.unet import UNet, UNetConfig
 # As many levels as the shipped networks, so the stride is the same, but narrow and shallow.
 NARROW = {
     "derain": UNetConfig(widths=(8, 8, 16), blocks=(1, 1, 2), global_width=16),
-    "dehaze": UNetConfig(head="affine", widths=(8, 8, 8, 16), blocks=(1, 1, 1, 1), global_width=16),
+    "dehaze": UNetConfig(head="affine", widths=(8, 8, 8, 16), blocks=(1, 1, 1, 1), global_width=16, guide=8),
 }
 
 
@@ -20,6 +20,8 @@ def narrow_network(task: str, seed: int = 0) -> UNet:
     network = UNet(NARROW[task]).eval()
     torch.nn.init.normal_(network.head.weight, std=0.002)
     torch.nn.init.normal_(network.film.weight, std=0.02)
+    if network.config.guide:
+        torch.nn.init.normal_(network.guide_in.weight, std=0.3)
     return network
 
 

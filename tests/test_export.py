@@ -25,9 +25,11 @@ def test_any_size_gives_what_torch_gives(task: str, weights_files: dict[str, Pat
     for number, height, width in [(1, stride, stride), (1, 7 * stride, 33 * stride), (3, 2 * stride, 4 * stride)]:
         photo = random.random((number, 3, height, width), np.float32)
         thumbnail = random.random((number, 3, 64, 64), np.float32)
-        (given,) = session.run(["restored"], {"photo": photo, "thumbnail": thumbnail})
+        place = np.tile(np.array([0.2, 0.0, 1.05, 0.6], np.float32), (number, 1))
+        feed = {"photo": photo, "thumbnail": thumbnail} | ({"place": place} if weights.descriptor.place else {})
+        (given,) = session.run(["restored"], feed)
         with torch.inference_mode():
-            wanted = network(torch.from_numpy(photo), torch.from_numpy(thumbnail)).numpy()
+            wanted = network(*(torch.from_numpy(value) for value in feed.values())).numpy()
         assert np.abs(wanted - photo).max() > 5 / 255
         assert np.abs(given - wanted).max() < 0.05 / 255
 

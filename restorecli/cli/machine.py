@@ -119,8 +119,9 @@ def try_backend(weights: Weights, backend: str = "auto", device: str = "auto") -
 
     try:
         opened = open_backend(weights, backend=backend, device=device)
-        edge, thumbnail = 4 * opened.descriptor.stride, max(1, opened.descriptor.thumbnail)
-        opened.run(np.zeros((edge, edge, 3), np.float32), np.zeros((thumbnail, thumbnail, 3), np.float32))
+        edge, small = 4 * opened.descriptor.stride, max(1, opened.descriptor.thumbnail)
+        tile, thumbnail = np.zeros((edge, edge, 3), np.float32), np.zeros((small, small, 3), np.float32)
+        opened.run(tile, thumbnail, np.array([0, 0, 1, 1], np.float32))
     except RestoreError as error:
         return Trial(backend, device, None, str(error))
     except OutOfMemory:

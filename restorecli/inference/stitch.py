@@ -66,9 +66,10 @@ def run_plan(
         window = tile.window
         try:
             given = _floats(_cut_out(pixels, rows, columns, window))
-            restored = backend.run(given, thumbnail)
+            place = _place_of(window, height, width)
+            restored = backend.run(given, thumbnail, place)
             if not np.isfinite(restored).all():
-                restored = _again(exact_backend(), given, thumbnail)
+                restored = _again(exact_backend(), given, thumbnail, place)
                 repeated += 1
         except (OutOfMemory, MemoryError) as error:
             parts = halve(tile, plan)
@@ -82,7 +83,7 @@ def run_plan(
             halvings += 1
             waiting.extendleft(reversed(parts))
             continue
-        _place(result, tile, given, restored, strength, pixels.dtype)
+        _keep(result, tile, given, restored, strength, pixels.dtype)
         tiles += 1
         done += tile.core.pixels
         if progress is not None:
@@ -104,9 +105,16 @@ def _floats(pixels: np.ndarray) -> np.ndarray:
     return np.repeat(scaled, 3, axis=2) if pixels.shape[2] == 1 else scaled
 
 
-def _again(backend: Backend | None, given: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
+def _place_of(window: Box, height: int, width: int) -> np.ndarray:
+    """The window's top, left, bottom and right in shares of the photo's height and width; its margin lies beyond 1."""
+    return np.array(
+        [window.top / height, window.left / width, window.bottom / height, window.right / width], np.float32
+    )
+
+
+def _again(backend: Backend | None, given: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
     if backend is not None:
-        restored = backend.run(given, thumbnail)
+        restored = backend.run(given, thumbnail, place)
         if np.isfinite(restored).all():
             return restored
     raise PhotoError(
@@ -114,7 +122,7 @@ def _again(backend: Backend | None, given: np.ndarray, thumbnail: np.ndarray) ->
     )
 
 
-def _place(
+def _keep(
     result: np.ndarray, tile: Tile, given: np.ndarray, restored: np.ndarray, strength: float, dtype: np.dtype
 ) -> None:
     """Blend, round and keep the core of one tile, as far as it lies in the photo."""

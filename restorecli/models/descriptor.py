@@ -34,6 +34,8 @@ class Descriptor:
     """Edge of the square thumbnail of the whole photo that is the second input; 0 when there is none."""
     dtypes: tuple[str, ...] = ("fp32", "bf16", "fp16")
     """Precisions the network is known to work in, best first."""
+    place: bool = False
+    """Whether a third input says where in the photo the tile lies."""
 
     def __post_init__(self) -> None:
         """Refuse values that no network can have (:class:`ValueError` names the field)."""
@@ -55,12 +57,15 @@ class Descriptor:
         try:
             values = json.loads(text)
             known = {field.name for field in fields(cls)}
-            if not isinstance(values, dict) or set(values) != known:
+            # What is younger than the first files may be missing.
+            if not isinstance(values, dict) or set(values) | {"place"} != known:
                 raise ValueError(f"expected the fields {', '.join(sorted(known))}")
             values["dtypes"] = tuple(values["dtypes"])
             for name in ("stride", "halo", "thumbnail"):
                 if type(values[name]) is not int:
                     raise ValueError(f"{name} must be a whole number")
+            if type(values.get("place", False)) is not bool:
+                raise ValueError("place must be true or false")
             return cls(**values)
         except (TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"not a network descriptor: {error}") from error

@@ -3,7 +3,8 @@
 A U-Net of plain residual 3x3 blocks. Plain convolutions are what every backend runs fastest; there is no
 normalisation over space, so a tile with a halo of the receptive field gives what the whole photo gives. What must be
 known of the whole photo (airlight, how dense the haze is, how heavy the rain) comes from a thumbnail through a small
-global encoder that scales and shifts the bottleneck (FiLM, Perez et al., AAAI 2018).
+global encoder that scales and shifts the bottleneck (FiLM, Perez et al., AAAI 2018), and, place by place (where the
+haze lies, from which side the light comes), through a coarse map of features that every tile reads at its own place.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class UNetConfig:
     """Edge in pixels of the square thumbnail of the whole photo."""
     global_width: int = 96
     """Length of the vector that the global encoder makes of the thumbnail."""
+    guide: int = 0
+    """Channels of the map of features that is made of the thumbnail and read place by place; 0: there is none."""
 
     def problems(self) -> list[str]:
         """What is wrong with these values, one sentence each; empty when nothing is."""
@@ -52,6 +55,8 @@ class UNetConfig:
             found.append(f"thumbnail must be a multiple of 16, not {self.thumbnail}")
         if self.global_width < 8:
             found.append(f"global_width must be at least 8, not {self.global_width}")
+        if self.guide < 0:
+            found.append(f"guide must not be negative, not {self.guide}")
         return found
 
 
@@ -68,33 +73,79 @@ class ResidualBlock(nn.Module):
 
 
 class GlobalEncoder(nn.Module):
-    """Thumbnail (B, 3, S, S) in [0, 1] -> vector (B, width) about the whole photo."""
+    """Thumbnail (B, 3, S, S) in [0, 1] -> vector (B, width) about the whole photo, and the features (B, C, s, s) that
+    it was made of, s from S / 2 to S / 16."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        quarter, half = max(8, width // 4), max(8, width // 2)
-        self.convs = nn.Sequential(
-            nn.Conv2d(3, quarter, 3, stride=2, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(quarter, half, 3, stride=2, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(half, width, 3, stride=2, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, stride=2, padding=1),
-            nn.ReLU(inplace=True),
-        )
+        self.widths = (max(8, width // 4), max(8, width // 2), width, width)
+        layers: list[nn.Module] = []
+        for given, made in zip((3, *self.widths[:-1]), self.widths, strict=True):
+            layers += [nn.Conv2d(given, made, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
+        self.convs = nn.Sequential(*layers)
         self.mix = nn.Linear(2 * width, width)
 
-    def forward(self, thumbnail: Tensor) -> Tensor:
-        features = self.convs(thumbnail)
+    def forward(self, thumbnail: Tensor) -> tuple[Tensor, list[Tensor]]:
+        features = []
+        x = thumbnail
+        for index in range(0, len(self.convs), 2):
+            x = self.convs[index + 1](self.convs[index](x))
+            features.append(x)
         # Mean and maximum: how much of something there is, and whether it is there at all (the brightest airlight).
-        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
-        return F.relu(self.mix(pooled))
+        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
+        return F.relu(self.mix(pooled)), features
+
+
+class GuideDecoder(nn.Module):
+    """What the global encoder found -> map (B, guide, S / 2, S / 2) of features of the whole photo.
+
+    From the coarsest level to the finest, each doubled in size, joined by that of the encoder and smoothed, so that
+    every place knows the whole photo and its own surroundings.
+    """
+
+    def __init__(self, widths: tuple[int, ...], width: int, guide: int) -> None:
+        super().__init__()
+        self.whole = nn.Linear(width, guide)
+        self.lateral = nn.ModuleList(nn.Conv2d(one, guide, 1) for one in widths)
+        self.smooth = nn.ModuleList(nn.Conv2d(guide, guide, 3, padding=1) for _ in widths)
+
+    def forward(self, vector: Tensor, features: list[Tensor]) -> Tensor:
+        y = self.whole(vector)[:, :, None, None]
+        for lateral, smooth, found in zip(
+            reversed(self.lateral), reversed(self.smooth), reversed(features), strict=True
+        ):
+            if y.shape[-1] > 1:
+                y = F.interpolate(y, scale_factor=2.0, mode="nearest")
+            y = F.relu(smooth(y + lateral(found)))
+        return y
+
+
+def read_at(guide: Tensor, place: Tensor, height: int, width: int) -> Tensor:
+    """The part of a map of the whole photo that a tile sees, bilinearly: (B, C, S, S) -> (B, C, height, width).
+
+    ``place`` (B, 4) is the tile's top, left, bottom and right, in shares of the photo's height and width; outside of
+    [0, 1] the map goes on as at its border. A value depends on its place in the photo alone, not on the tile. Written
+    as two matrix products, which every backend has; in float32, as neighbouring places differ by little.
+    """
+    size = guide.shape[-1]
+    knots = torch.arange(size, device=guide.device, dtype=torch.float32)
+
+    def weights(first: Tensor, last: Tensor, count: int) -> Tensor:
+        share = (torch.arange(count, device=guide.device, dtype=torch.float32) + 0.5) / count
+        at = (first[:, None] + (last - first)[:, None] * share) * size - 0.5
+        return F.relu(1 - (at.clamp(0, size - 1)[:, :, None] - knots).abs())
+
+    place = place.float()
+    rows = weights(place[:, 0], place[:, 2], height)
+    columns = weights(place[:, 1], place[:, 3], width)
+    return rows[:, None] @ guide.float() @ columns.transpose(1, 2)[:, None]
 
 
 class UNet(nn.Module):
-    """Photo (B, 3, H, W) in [0, 1] and thumbnail (B, 3, S, S) in [0, 1] -> photo (B, 3, H, W), not clamped.
+    """Tile (B, 3, H, W) and thumbnail of the whole photo (B, 3, S, S), in [0, 1] -> tile (B, 3, H, W), not clamped.
 
+    ``place`` (B, 4) says where in the photo the tile lies: top, left, bottom, right in shares of the photo's height and
+    width; None: it is the whole photo. A network without a guide (``config.guide`` 0) has no use for it.
     H and W are multiples of ``stride``. At initialisation the output is the input. The layers run in the precision of
     the weights, the output has the precision of the photo: give an fp32 photo to bf16 weights.
     """
@@ -125,10 +176,13 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], (3 if config.head == "residual" else 6) * config.stem**2, 3, padding=1)
         self.global_encoder = GlobalEncoder(config.global_width)
         self.film = nn.Linear(config.global_width, 2 * widths[-1] * blocks[-1])
+        if config.guide:
+            self.guide_decoder = GuideDecoder(self.global_encoder.widths, config.global_width, config.guide)
+            self.guide_in = nn.Conv2d(config.guide, widths[-1], 1)
         self._initialise()
 
     def _initialise(self) -> None:
-        """He initialisation; residual branches start small, the head and FiLM at zero, so that output = input."""
+        """He initialisation; residual branches start small, the head and what modulates at zero: output = input."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -137,8 +191,10 @@ class UNet(nn.Module):
         for module in self.modules():
             if isinstance(module, ResidualBlock):
                 module.second.weight.data.mul_(0.1)
-        for layer in (self.head, self.film):
-            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.film.weight)
+        if self.config.guide:
+            nn.init.zeros_(self.guide_in.weight)
 
     @property
     def stride(self) -> int:
@@ -164,10 +220,15 @@ class UNet(nn.Module):
     def descriptor(self, task: str) -> Descriptor:
         """What the engine must know of this network when it does ``task``."""
         return Descriptor(
-            task=task, architecture="unet", stride=self.stride, halo=self.halo, thumbnail=self.config.thumbnail
+            task=task,
+            architecture="unet",
+            stride=self.stride,
+            halo=self.halo,
+            thumbnail=self.config.thumbnail,
+            place=self.config.guide > 0,
         )
 
-    def features(self, x: Tensor, thumbnail: Tensor) -> list[Tensor]:
+    def features(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> list[Tensor]:
         """Features of the encoder, finest level first and the bottleneck's last, each (B, C, h, w)."""
         found = []
         x, thumbnail = x.to(self.stem.weight.dtype), thumbnail.to(self.stem.weight.dtype)
@@ -176,15 +237,21 @@ class UNet(nn.Module):
             x = blocks(x)
             found.append(x)
             x = down(x)
-        film = self.film(self.global_encoder(thumbnail))
+        vector, seen = self.global_encoder(thumbnail)
+        film = self.film(vector)
         film = film.view(film.shape[0], len(self.bottleneck), 2, -1, 1, 1)
+        if self.config.guide:
+            if place is None:
+                place = x.new_tensor([0, 0, 1, 1], dtype=torch.float32).expand(x.shape[0], 4)
+            guide = read_at(self.guide_decoder(vector, seen), place, x.shape[2], x.shape[3])
+            x = x + self.guide_in(guide.to(x.dtype))
         for index, block in enumerate(self.bottleneck):
             x = block(x * (1 + film[:, index, 0]) + film[:, index, 1])
         found.append(x)
         return found
 
-    def forward(self, x: Tensor, thumbnail: Tensor) -> Tensor:
-        *skips, y = self.features(x, thumbnail)
+    def forward(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> Tensor:
+        *skips, y = self.features(x, thumbnail, place)
         for up, blocks, skip in zip(reversed(self.up), reversed(self.decoder), reversed(skips), strict=True):
             y = blocks(F.pixel_shuffle(up(y), 2) + skip)
         y = self.head(y)

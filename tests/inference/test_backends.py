@@ -23,9 +23,10 @@ def weights_for(task: str, files: dict[str, Path]) -> Weights:
     return resolve(str(files[task]), task)
 
 
-def example(height: int = 144, width: int = 208) -> tuple[np.ndarray, np.ndarray]:
+def example(height: int = 144, width: int = 208) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A tile, the thumbnail of its photo, and where in it the tile lies: beyond the right edge, too."""
     photo = noise(height, width).astype(np.float32) / 255
-    return photo, noise(64, 64, seed=1).astype(np.float32) / 255
+    return photo, noise(64, 64, seed=1).astype(np.float32) / 255, np.array([0.1, 0.3, 0.7, 1.1], np.float32)
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -38,32 +39,32 @@ def test_other_backends_give_what_torch_gives(task: str, backend: str, weights_f
     other = open_backend(weights, backend=backend, device="cpu", precision="fp32")
     assert (other.name, other.device, other.precision) == (backend, "cpu", "fp32")
     for size in [(16, 16), (144, 208), (16, 1008)]:
-        photo, thumbnail = example(*size)
-        wanted = torch_backend.run(photo, thumbnail)
+        photo, thumbnail, place = example(*size)
+        wanted = torch_backend.run(photo, thumbnail, place)
         assert wanted.shape == photo.shape and wanted.dtype == np.float32
         assert np.abs(wanted - photo).max() > 5 / 255, "the network does something"
-        assert np.abs(other.run(photo, thumbnail) - wanted).max() < 0.05 / 255
+        assert np.abs(other.run(photo, thumbnail, place) - wanted).max() < 0.05 / 255
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_bf16_is_close_to_fp32(task: str, weights_files: dict[str, Path]) -> None:
     weights = weights_for(task, weights_files)
-    photo, thumbnail = example()
-    exact = open_backend(weights, backend="torch", device="cpu", precision="fp32").run(photo, thumbnail)
+    photo, thumbnail, place = example()
+    exact = open_backend(weights, backend="torch", device="cpu", precision="fp32").run(photo, thumbnail, place)
     narrow = open_backend(weights, backend="torch", device="cpu", precision="bf16")
     assert narrow.precision == "bf16"
-    given = narrow.run(photo, thumbnail)
+    given = narrow.run(photo, thumbnail, place)
     assert given.dtype == np.float32
     assert np.abs(given - exact).max() < 0.1 * np.abs(exact - photo).max()
 
 
 def test_results_are_not_overwritten_by_the_next(weights_files: dict[str, Path]) -> None:
-    photo, thumbnail = example(32, 32)
+    photo, thumbnail, place = example(32, 32)
     for name in ("torch", "onnx"):
         backend = open_backend(weights_for("derain", weights_files), backend=name, device="cpu", precision="fp32")
-        first = backend.run(photo, thumbnail)
+        first = backend.run(photo, thumbnail, place)
         kept = first.copy()
-        backend.run(1 - photo, thumbnail)
+        backend.run(1 - photo, thumbnail, place)
         assert np.array_equal(first, kept)
 
 

@@ -185,6 +185,6 @@ def test_the_thumbnail_is_the_mean_of_areas(derain: Restorer) -> None:
 def test_tiles_that_are_not_finite_are_noted(weights_files: dict[str, Path]) -> None:
     restorer = Restorer("derain", weights=str(weights_files["derain"]), backend="torch", device="cpu", precision="bf16")
     run = restorer.backend.run
-    restorer.backend.run = lambda tile, thumbnail: run(tile, thumbnail) * np.nan  # type: ignore[method-assign]
+    restorer.backend.run = lambda *given: run(*given) * np.nan  # type: ignore[method-assign]
     _, details = restorer.restore_photo(Photo(noise(60, 70)))
     assert details.notes == ("1 tiles were not finite in bf16 and ran again in fp32",)

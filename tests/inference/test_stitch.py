@@ -25,7 +25,7 @@ class Inverter:
         self.limit, self.broken = limit, broken
         self.calls: list[tuple[int, int]] = []
 
-    def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
+    def run(self, tile: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
         height, width = tile.shape[:2]
         assert height % 8 == 0 and width % 8 == 0 and tile.dtype == np.float32 and tile.shape[2] == 3
         if height * width > self.limit:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 import torch
 
 from restorecli.models.descriptor import Descriptor
-from restorecli.models.unet import UNet, UNetConfig
+from restorecli.models.unet import UNet, UNetConfig, read_at
 
 CONFIGS = {
     "derain": UNetConfig(widths=(8, 8, 8), blocks=(2, 2, 3)),
     "dehaze": UNetConfig(head="affine", widths=(8, 8, 8, 8), blocks=(1, 2, 2, 2)),
     "no stem": UNetConfig(stem=1, widths=(8, 8), blocks=(1, 1)),
     "stem of four": UNetConfig(stem=4, widths=(8, 8), blocks=(2, 1)),
+    "guided": UNetConfig(widths=(8, 8, 8), blocks=(1, 1, 1), guide=8),
 }
 
 
@@ -21,7 +25,7 @@ def positive(config: UNetConfig) -> UNet:
     network = UNet(config).double().eval()
     generator = torch.Generator().manual_seed(1)
     for name, value in network.named_parameters():
-        if "global_encoder" not in name and "film" not in name:
+        if not any(part in name for part in ("global_encoder", "film", "guide")):
             # Of one mean per layer, so that the values neither vanish nor overflow on the way.
             fan_in = value[0].numel() if value.dim() > 1 else value.numel()
             value.data = (0.5 + torch.rand(value.shape, generator=generator)).double() / fan_in
@@ -66,7 +70,7 @@ def test_is_the_identity_at_initialisation(name: str) -> None:
 def randomised(config: UNetConfig) -> UNet:
     torch.manual_seed(3)
     network = UNet(config).eval()
-    for layer in (network.head, network.film):
+    for layer in (network.head, network.film, *([network.guide_in] if config.guide else [])):
         torch.nn.init.normal_(layer.weight, std=0.01)
     return network
 
@@ -99,6 +103,41 @@ def test_the_thumbnail_changes_the_whole_photo() -> None:
     assert (one - other).abs().amax(1).gt(0).float().mean() > 0.9
 
 
+def test_the_guide_is_read_bilinearly_at_its_place() -> None:
+    size = 16
+    rows, columns = torch.meshgrid(*2 * [(torch.arange(size) + 0.5) / size], indexing="ij")
+    # A map of its own coordinates: what is read must be where it was read.
+    guide = torch.stack([rows, columns])[None]
+    read = read_at(guide, torch.tensor([[0.25, 0.5, 0.75, 0.75]]), 20, 10)
+    assert read.shape == (1, 2, 20, 10)
+    assert torch.allclose(read[0, 0, :, 0], 0.25 + 0.5 * (torch.arange(20) + 0.5) / 20, atol=1e-6)
+    assert torch.allclose(read[0, 1, 0], 0.5 + 0.25 * (torch.arange(10) + 0.5) / 10, atol=1e-6)
+    beyond = read_at(guide, torch.tensor([[0.9, 0.0, 1.9, 1.0]]), 8, 8)[0, 0]
+    assert torch.allclose(beyond[2:], guide[0, 0, -1, 0].expand(6, 8), atol=1e-6)
+    # The same as the library's own sampling, inside of the outermost centres.
+    grid = torch.stack(torch.meshgrid(torch.linspace(-0.7, 0.6, 9), torch.linspace(-0.7, 0.6, 9), indexing="xy"), -1)
+    noise = torch.rand(1, 3, size, size)
+    edge = (0.6 + 0.7) / 8 / 4
+    place = torch.tensor([[0.15 - edge, 0.15 - edge, 0.8 + edge, 0.8 + edge]])
+    wanted = torch.nn.functional.grid_sample(noise, grid[None], align_corners=False)
+    assert torch.allclose(read_at(noise, place, 9, 9), wanted, atol=1e-5)
+
+
+def test_a_guided_tile_is_that_part_of_the_photo() -> None:
+    """With context enough, a tile that is told its place gives what the whole photo gives there."""
+    network = randomised(CONFIGS["guided"])
+    halo = network.halo
+    photo, thumbnail = torch.rand(1, 3, 256, 256), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        whole = network(photo, thumbnail)
+        tile = photo[..., 64:, 64:]
+        right = network(tile, thumbnail, torch.tensor([[0.25, 0.25, 1.0, 1.0]]))
+        wrong = network(tile, thumbnail)
+    inner = np.s_[..., 64 + halo :, 64 + halo :]
+    assert torch.allclose(right[..., halo:, halo:], whole[inner], atol=1e-5)
+    assert float((wrong[..., halo:, halo:] - whole[inner]).abs().max()) > 1e-3
+
+
 def test_features_go_from_fine_to_coarse() -> None:
     network = randomised(CONFIGS["derain"])
     shapes = [tuple(f.shape) for f in network.features(torch.rand(1, 3, 64, 32), torch.rand(1, 3, 64, 64))]
@@ -109,7 +148,11 @@ def test_the_descriptor_says_what_the_network_is() -> None:
     network = UNet(UNetConfig(widths=(32, 64, 128), blocks=(2, 2, 3)))
     descriptor = network.descriptor("derain")
     assert (descriptor.stride, descriptor.halo, descriptor.thumbnail) == (8, 112, 64)
-    assert Descriptor.from_json(descriptor.to_json()) == descriptor
+    assert Descriptor.from_json(descriptor.to_json()) == descriptor and not descriptor.place
+    assert UNet(CONFIGS["guided"]).descriptor("dehaze").place
+    # Files from before there was a third input.
+    old = {key: value for key, value in json.loads(descriptor.to_json()).items() if key != "place"}
+    assert Descriptor.from_json(json.dumps(old)) == descriptor
 
 
 def test_all_problems_of_a_config_are_named_at_once() -> None:

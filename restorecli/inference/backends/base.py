@@ -24,11 +24,12 @@ class Backend(Protocol):
     """What it really computes in: ``fp32``, ``bf16`` or ``fp16``."""
     descriptor: Descriptor
 
-    def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
+    def run(self, tile: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
         """Restore one tile.
 
         ``tile`` is (H, W, 3) float32 in [0, 1] with H and W multiples of the stride, ``thumbnail`` (S, S, 3) float32
-        in [0, 1]. Returns (H, W, 3) float32, not clamped. :class:`OutOfMemory` when the memory does not suffice,
+        in [0, 1], ``place`` (4,) float32 the tile's top, left, bottom and right in shares of the photo's height and
+        width. Returns (H, W, 3) float32, not clamped. :class:`OutOfMemory` when the memory does not suffice,
         :class:`~restorecli.errors.BackendError` when the library behind it fails otherwise.
         """
         ...

@@ -82,8 +82,8 @@ class OnnxBackend:
             )
         self._inputs = {entry.name for entry in self._session.get_inputs()}
 
-    def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
-        feed = {"photo": planes(tile), "thumbnail": planes(thumbnail)}
+    def run(self, tile: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
+        feed = {"photo": planes(tile), "thumbnail": planes(thumbnail), "place": place[None]}
         try:
             outputs = self._session.run(["restored"], {key: feed[key] for key in feed.keys() & self._inputs})
         except (MemoryError, *_OWN_ERRORS) as error:

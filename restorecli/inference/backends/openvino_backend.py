@@ -53,8 +53,8 @@ class OpenVinoBackend:
         self._inputs = {name for entry in self._model.inputs for name in entry.get_names()}
         self._request = self._model.create_infer_request()
 
-    def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
-        feed = {"photo": planes(tile), "thumbnail": planes(thumbnail)}
+    def run(self, tile: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
+        feed = {"photo": planes(tile), "thumbnail": planes(thumbnail), "place": place[None]}
         try:
             self._request.infer({key: feed[key] for key in feed.keys() & self._inputs})
             # Copied, because the next tile is computed into the same memory.

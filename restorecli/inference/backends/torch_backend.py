@@ -32,12 +32,13 @@ class TorchBackend:
         network = load_network(weights, self.precision)
         self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(self, tile: np.ndarray, thumbnail: np.ndarray) -> np.ndarray:
+    def run(self, tile: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
         try:
             # TF32 would turn fp32 into something else without a word.
             tf32_off = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
             with flushed_denormals(), torch.inference_mode(), tf32_off:
-                output = self._network(self._tensor(tile), self._tensor(thumbnail))
+                where = torch.from_numpy(place)[None].to(self._device)
+                output = self._network(self._tensor(tile), self._tensor(thumbnail), where)
                 return output[0].permute(1, 2, 0).float().cpu().numpy()
         except (MemoryError, torch.OutOfMemoryError) as error:
             self._make_room()
