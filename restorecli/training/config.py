@@ -19,7 +19,7 @@ from restorecli.models.descriptor import TASKS
 from restorecli.models.unet import UNetConfig
 
 METHODS = ("cyclegan", "cdd", "dcd")
-PRESETS = ("dehaze", "derain", "finetune-dehaze", "finetune-derain")
+PRESETS = ("finetune-dehaze", "finetune-derain", "ship-dehaze", "ship-derain")
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class DataConfig:
     """Share of rendered crops that go through JPEG at quality 50 to 95."""
     alone: float = 0.25
     """Share of rendered crops whose thumbnail is of the crop alone, as if it were the whole photo."""
+    lines: float = 0.0
+    """Share of rendered crops with regular lines drawn over them, which look like rain and are none."""
     exclude: tuple[str, ...] = ()
     """File name patterns (as in a shell) that are left out of every folder: what is kept for testing."""
     rgbd: str = ""
@@ -165,8 +167,11 @@ class TrainConfig:
             (self.data.batch >= 1 and self.unpaired.batch >= 1, "data.batch and unpaired.batch must be at least 1"),
             (0 < self.data.scale[0] <= self.data.scale[1] <= 4, "data.scale must be two rising numbers in (0, 4]"),
             (
-                all(0 <= v <= 1 for v in (self.data.rotate, self.data.gamma, self.data.jpeg, self.data.alone)),
-                "data.rotate, data.gamma, data.jpeg and data.alone are shares between 0 and 1",
+                all(
+                    0 <= v <= 1
+                    for v in (self.data.rotate, self.data.gamma, self.data.jpeg, self.data.alone, self.data.lines)
+                ),
+                "data.rotate, data.gamma, data.jpeg, data.alone and data.lines are shares between 0 and 1",
             ),
             (0 <= self.data.rgbd_share <= 1, "data.rgbd_share is a share between 0 and 1"),
             (

@@ -21,7 +21,7 @@ from restorecli.models.contrast import ProjectionHeads, patches_at, sample_place
 from restorecli.models.discriminator import PatchDiscriminator
 from restorecli.models.unet import UNet
 from restorecli.training.config import TrainConfig
-from restorecli.training.data import Crops, thumbnail_of
+from restorecli.training.data import WHOLE, Crops, thumbnail_of
 from restorecli.training.losses import adversarial_loss, discriminator_loss, patch_nce
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -118,8 +118,10 @@ class CycleGAN:
     def translate(self, source: Crops, generator: UNet, opposite: UNet) -> Translation:
         """Send crops through a generator. The thumbnail of what it makes is that of the crop alone: the rest of
         the generated photo does not exist."""
-        crop = generator(source.crop, source.thumbnail).float()
-        return Translation(source, Crops(crop, thumbnail_of(crop, source.thumbnail.shape[-1])), generator, opposite)
+        crop = generator(source.crop, source.thumbnail, source.place).float()
+        small = thumbnail_of(crop, source.thumbnail.shape[-1])
+        place = torch.tensor(WHOLE, device=crop.device).expand(len(crop), 4)
+        return Translation(source, Crops(crop, small, place), generator, opposite)
 
     def contrast(self, there: Translation, back: Translation) -> Tensor:
         """Patch NCE of both directions: query and positive are the generator's own features of output and input."""
@@ -131,7 +133,7 @@ class CycleGAN:
 
     def features(self, generator: UNet, photo: Crops) -> list[Tensor]:
         """The encoder's features of the layers that both generators have, each (B, C, h, w)."""
-        return generator.features(photo.crop, photo.thumbnail)[: self.layers]
+        return generator.features(photo.crop, photo.thumbnail, photo.place)[: self.layers]
 
     def _nce(self, way: Translation, heads: ProjectionHeads) -> Tensor:
         weights = self.config.unpaired
@@ -175,7 +177,7 @@ def nce_over_layers(
 
 def distance(generator: UNet, photo: Crops, wanted: Tensor) -> Tensor:
     """L1 distance between what a generator makes of a photo and what it should make."""
-    return (generator(photo.crop, photo.thumbnail).float() - wanted).abs().mean()
+    return (generator(photo.crop, photo.thumbnail, photo.place).float() - wanted).abs().mean()
 
 
 def learn(optimiser: torch.optim.Optimizer, loss: Tensor, clip: float, who: str) -> None:

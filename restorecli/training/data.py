@@ -25,16 +25,22 @@ from restorecli.pairs import photos_in
 from restorecli.photo import read_photo
 from restorecli.training.config import TrainConfig
 from restorecli.training.degrade import Rendered, render_haze, render_rain
+from restorecli.training.structures import lay_lines
 
 _log = logging.getLogger(__name__)
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""The place of a crop that is the whole photo."""
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Crops of one domain (B, 3, H, W) with the thumbnails (B, 3, S, S) of the photos they were cut from; [0, 1]."""
+    """Crops of one domain (B, 3, H, W), the thumbnails (B, 3, S, S) of the photos they were cut from, all in [0, 1],
+    and where in them they lie (B, 4): top, left, bottom, right in [0, 1]."""
 
     crop: Tensor
     thumbnail: Tensor
+    place: Tensor
 
 
 @dataclass(frozen=True)
@@ -195,15 +201,20 @@ class Batches(Dataset):
         return cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA)
 
     def _crops(self, source: Source, count: int, rng: np.random.Generator) -> Crops:
-        crops, thumbnails = [], []
+        crops, thumbnails, places = [], [], []
         for _ in range(count):
             photo = self._photo(source, rng)
-            crop, small = self._cut(photo, *self._window(photo.shape[0], photo.shape[1], rng)), self._small(photo)
+            height, width = photo.shape[:2]
+            top, left, edge = self._window(height, width, rng)
+            crop, small = self._cut(photo, top, left, edge), self._small(photo)
+            place = [top / height, left / width, (top + edge) / height, (left + edge) / width]
             if rng.random() < 0.5:
                 crop, small = crop[:, ::-1], small[:, ::-1]
+                place[1], place[3] = 1 - place[3], 1 - place[1]
             crops.append(as_tensor(crop))
             thumbnails.append(as_tensor(small))
-        return Crops(torch.stack(crops), torch.stack(thumbnails))
+            places.append(place)
+        return Crops(torch.stack(crops), torch.stack(thumbnails), torch.tensor(places, dtype=torch.float32))
 
     def _rendered(self, rng: np.random.Generator, generator: torch.Generator) -> Rendered:
         data, size = self.config.data, self.config.generator.thumbnail
@@ -233,6 +244,10 @@ class Batches(Dataset):
             if rng.random() < data.gamma:
                 gamma = float(np.exp(rng.uniform(np.log(0.6), np.log(1.7))))
                 clear, thumb = clear**gamma, thumb**gamma
+            if rng.random() < data.lines:
+                clear = lay_lines(clear, generator)
+                # Drawn over the crop alone, which thus becomes the photo.
+                thumb, box = thumbnail_of(clear[None], size)[0], list(WHOLE)
             crops.append(clear)
             thumbnails.append(thumb)
             boxes.append(box)
@@ -240,12 +255,13 @@ class Batches(Dataset):
             depth_thumbnails.append(as_tensor(far_small[..., None]))
             known.append(float(has_depth))
         crop_batch, thumbnail_batch = torch.stack(crops), torch.stack(thumbnails)
+        box_batch = torch.tensor(boxes, dtype=torch.float32)
         if self.config.task == "derain":
-            rendered = render_rain(crop_batch, thumbnail_batch, generator)
+            rendered = render_rain(crop_batch, thumbnail_batch, box_batch, generator)
         else:
             rendered = render_haze(
-                crop_batch, thumbnail_batch, torch.tensor(boxes, dtype=torch.float32), torch.stack(depths),
-                torch.stack(depth_thumbnails), torch.tensor(known), generator,
+                crop_batch, thumbnail_batch, box_batch, torch.stack(depths), torch.stack(depth_thumbnails),
+                torch.tensor(known), generator,
             )  # fmt: skip
         return self._as_files(rendered, rng)
 
@@ -267,7 +283,7 @@ class Batches(Dataset):
 
     def _as_files(self, rendered: Rendered, rng: np.random.Generator) -> Rendered:
         """Some crops through JPEG, as real photos are; some with the thumbnail of the crop alone."""
-        degraded, thumbnail = rendered.degraded.clone(), rendered.thumbnail.clone()
+        degraded, thumbnail, place = rendered.degraded.clone(), rendered.thumbnail.clone(), rendered.place.clone()
         for index in range(len(degraded)):
             if rng.random() < self.config.data.jpeg:
                 quality = int(rng.integers(50, 96))
@@ -277,7 +293,8 @@ class Batches(Dataset):
                 degraded[index] = as_tensor(decoded[..., ::-1])
             if rng.random() < self.config.data.alone:
                 thumbnail[index] = thumbnail_of(degraded[index : index + 1], thumbnail.shape[-1])[0]
-        return Rendered(degraded, thumbnail, rendered.clear)
+                place[index] = torch.tensor(WHOLE)
+        return Rendered(degraded, thumbnail, rendered.clear, place)
 
 
 def thumbnail_of(photo: Tensor, size: int) -> Tensor:

@@ -30,6 +30,8 @@ class Rendered:
     """(B, 3, S, S) thumbnail of the whole degraded photo."""
     clear: Tensor
     """(B, 3, H, W) the crop as it should come out."""
+    place: Tensor
+    """(B, 4) where in the photo the crop lies: top, left, bottom, right in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +224,7 @@ def render_haze(
     degraded = through(crop, high, cut(banks, box, height, width), cut(airlight, box, height, width))
     small = through(thumbnail, low, banks, airlight)
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * _chance(count, 0.5, generator)
-    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop)
+    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop, box)
 
 
 def streaks(
@@ -275,10 +277,14 @@ def streaks(
 def render_rain(
     crop: Tensor,
     thumbnail: Tensor,
+    box: Tensor,
     generator: torch.Generator,
     drawn_from: RainRange | None = None,
 ) -> Rendered:
-    """Rain over clear crops (B, 3, H, W) and the thumbnails (B, 3, S, S) of the photos they were cut from."""
+    """Rain over clear crops (B, 3, H, W) and the thumbnails (B, 3, S, S) of the photos they were cut from.
+
+    ``box`` (B, 4) says where in the photo the crop lies (top, left, bottom, right in [0, 1]).
+    """
     ranges = drawn_from or RainRange()
     count, _, height, width = crop.shape
     total = count * ranges.layers
@@ -328,14 +334,19 @@ def render_rain(
         threshold.view(-1), gain.view(-1), dense.view(-1), soft.view(-1), generator,
     )  # fmt: skip
     layer = layer.view(count, ranges.layers, height, width) * opacity.clamp(0, 1.2).view(count, -1, 1, 1)
-    # Gusts: rain falls more here than there, and sometimes hardly at all on one side.
-    edge = max(height, width)
-    slope = torch.randn((count, 2, 1, 1), generator=generator) * 0.5 * _chance(count, 0.35, generator)
-    ramp = torch.linspace(-1, 1, edge)
-    gusts = 1 + slope[:, 0:1] * ramp.view(1, 1, -1, 1) + slope[:, 1:2] * ramp.view(1, 1, 1, -1)
-    gusts = gusts + 0.3 * _smooth_noise(count, 3, edge, generator)
-    gusts = gusts.clamp(0.05, 1.8)[..., :height, :width]
-    layer = layer.sum(1, keepdim=True) * gusts
+    # Gusts: rain falls more here than there, and on one side of the photo sometimes hardly at all.
+    size = thumbnail.shape[-1]
+    ramp = torch.linspace(-1, 1, size)
+
+    def uneven(share: float, slope: float, bumps: float) -> Tensor:
+        """(B, 1, S, S) over the whole photo, about 1: a slope across it in a share of the samples, and bumps."""
+        tilt = torch.randn((count, 2, 1, 1), generator=generator) * slope * _chance(count, share, generator)
+        tilted = 1 + tilt[:, 0:1] * ramp.view(1, 1, -1, 1) + tilt[:, 1:2] * ramp.view(1, 1, 1, -1)
+        return tilted + bumps * _smooth_noise(count, 3, size, generator)
+
+    gusts = uneven(0.5, 0.5, 0.3).clamp(0.03, 2)
+    mean = layer.sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    layer = layer.sum(1, keepdim=True) * cut(gusts, box, height, width)
     grey = _uniform((count, 1, 1, 1), 0.6, 1.0, generator)
     colour = (grey + 0.02 * torch.randn((count, 3, 1, 1), generator=generator)).clamp(0, 1)
 
@@ -355,18 +366,17 @@ def render_rain(
     # Far rain is a veil, in heavy rain only: a fog that takes a little contrast away.
     strong = force.view(-1, 1, 1, 1) * wet.view(-1, 1, 1, 1) * _chance(count, 0.35, generator)
     veil = strong * _uniform((count, 1, 1, 1), 0.02, 0.4, generator)
-    mist = (1 + 0.25 * _smooth_noise(count, 2, edge, generator)).clamp(0.4, 1.6)[..., :height, :width]
+    mist = (veil * uneven(0.6, 0.6, 0.25)).clamp(0, 0.8)
     light = _uniform((count, 1, 1, 1), 0.55, 0.95, generator)
 
-    degraded = under(crop * (1 - veil * mist) + light * veil * mist, layer)
+    screen_of_mist = cut(mist, box, height, width)
+    degraded = under(crop * (1 - screen_of_mist) + light * screen_of_mist, layer)
     # Seen from the thumbnail, streaks average out: the more, the larger the photo is.
-    small_layer = F.adaptive_avg_pool2d(layer, thumbnail.shape[-1])
-    mean = layer.mean((2, 3), keepdim=True)
-    small_layer = mean + (small_layer - mean) * _uniform((count, 1, 1, 1), 0.1, 1.0, generator)
-    small = under(thumbnail * (1 - veil) + light * veil, small_layer)
+    grain = _uniform((count, 1, 1, 1), 0, 0.35, generator) * torch.randn((count, 1, size, size), generator=generator)
+    small = under(thumbnail * (1 - mist) + light * mist, mean * gusts * (1 + grain).clamp_min(0))
 
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * _chance(count, 0.33, generator)
-    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop)
+    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop, box)
 
 
 def _with_noise(photo: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:

@@ -207,7 +207,7 @@ def _step(
     # would cut the generators off from theirs.
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False):
         if batch.rendered is not None:
-            restored = restorer(batch.rendered.degraded, batch.rendered.thumbnail)
+            restored = restorer(batch.rendered.degraded, batch.rendered.thumbnail, batch.rendered.place)
             loss = rendered_loss(restored, batch.rendered.clear, config.rendered.frequency, config.rendered.balance)
             values["rendered"] = float(loss.detach())
             total = total + config.rendered.weight * loss
@@ -258,8 +258,9 @@ def restore_array(
     x = as_tensor(photo)[None].to(device)
     height, width = x.shape[-2:]
     x = F.pad(x, (0, -width % model.stride, 0, -height % model.stride), mode="replicate")
+    place = torch.tensor([[0, 0, x.shape[2] / height, x.shape[3] / width]], device=device)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        y = model(x, small)[0, :, :height, :width]
+        y = model(x, small, place)[0, :, :height, :width]
     return (y.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
@@ -448,7 +449,11 @@ def _moved(source: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
             return None
         tensors = {name: value for name, value in vars(part).items() if isinstance(value, Tensor)}
         moved = {
-            name: value.to(device, non_blocking=True, memory_format=torch.channels_last)
+            name: value.to(
+                device,
+                non_blocking=True,
+                memory_format=torch.channels_last if value.dim() == 4 else torch.preserve_format,
+            )
             for name, value in tensors.items()
         }
         return replace(part, **moved)
@@ -461,16 +466,16 @@ def _sample_sheet(path: Path, model: UNet, batch: Batch, data: Batches, device: 
     """A PNG to look at: rendered crops (degraded, restored, clear) above crops of real photos (before, after)."""
     rows: list[Tensor] = []
 
-    def restored(photo: Tensor, thumbnail: Tensor) -> Tensor:
+    def restored(photo: Tensor, thumbnail: Tensor, place: Tensor) -> Tensor:
         with torch.inference_mode():
-            return model(photo, thumbnail).float().clamp(0, 1)
+            return model(photo, thumbnail, place).float().clamp(0, 1)
 
     if batch.rendered is not None:
         r = batch.rendered
-        rows += [r.degraded, restored(r.degraded, r.thumbnail), r.clear]
+        rows += [r.degraded, restored(r.degraded, r.thumbnail, r.place), r.clear]
     real = data.real_samples(len(rows[0]) if rows else 8)
-    crop, thumbnail = real.crop.to(device), real.thumbnail.to(device)
-    rows += [crop, restored(crop, thumbnail)]
+    crop = real.crop.to(device)
+    rows += [crop, restored(crop, real.thumbnail.to(device), real.place.to(device))]
     sheet = torch.cat([torch.cat(list(row.cpu()), dim=2) for row in rows], dim=1)
     pixels = (sheet * 255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
     path.parent.mkdir(exist_ok=True)

@@ -69,8 +69,8 @@ def test_nothing_to_learn_is_refused() -> None:
 
 
 def test_unknown_presets_suggest_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="did you mean 'dehaze'"):
-        load_preset("dehase")
+    with pytest.raises(UsageError, match="did you mean 'ship-dehaze'"):
+        load_preset("ship-dehase")
     with pytest.raises(UsageError, match="cannot read the preset"):
         load_preset(str(tmp_path / "none.toml"))
     (tmp_path / "broken.toml").write_text("steps = = 3")

@@ -10,13 +10,13 @@ from restorecli.models.unet import UNet
 from restorecli.training.cdd import AdversarialContrastive
 from restorecli.training.config import TrainConfig
 from restorecli.training.cyclegan import CycleGAN, nce_over_layers
-from restorecli.training.data import Crops, thumbnail_of
+from restorecli.training.data import WHOLE, Crops, thumbnail_of
 from restorecli.training.methods import BRANCHES, build_branch
 
 
 def _crops(seed: int) -> Crops:
     crop = torch.rand((2, 3, 48, 48), generator=torch.Generator().manual_seed(seed))
-    return Crops(crop, thumbnail_of(crop, 16))
+    return Crops(crop, thumbnail_of(crop, 16), torch.tensor([WHOLE, (0.1, 0.2, 0.6, 0.7)]))
 
 
 def _branch(config: TrainConfig, method: str) -> CycleGAN:
