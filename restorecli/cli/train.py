@@ -48,7 +48,7 @@ Run = Annotated[
     typer.Option(
         "--out",
         metavar="RUN",
-        help="Folder of the run; the same command again resumes it. Default: runs/PRESET.",
+        help="Folder of the run; the same command again resumes it. Default: runs/PRESET or runs/TASK.",
         show_default=False,
     ),
 ]
@@ -104,12 +104,12 @@ def train(
     console = console_of(context, quiet=quiet, verbose=verbose)
     task, degraded, restored = _folders(hazy, clear, rainy, clean)
     numbers = {"steps": steps, "data.batch": batch, "data.crop": crop, "seed": seed}
-    name = preset or task
+    name = preset or f"ship-{task}"
     options = _options(
         task=task,
         degraded=degraded,
         clear=restored,
-        run=out or Path("runs", Path(name).stem),
+        run=out or Path("runs", Path(preset or task).stem),
         preset=name,
         overrides=[f"{key}={value}" for key, value in numbers.items() if value is not None] + (settings or []),
         device=device,

@@ -66,7 +66,7 @@ def test_dry_run_shows_the_resolved_preset(restore: Restore, folders: list[Path 
 @pytest.mark.parametrize(
     ("more", "code"),
     [
-        (["--preset", "dehaze"], 2),
+        (["--preset", "ship-dehaze"], 2),
         (["--preset", "deraim"], 2),
         (["--set", "no.such=1"], 2),
         (["--set", "unpaired.start"], 2),
