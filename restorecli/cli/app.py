@@ -15,7 +15,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from restorecli.cli import doctor, export, restore_photos, train, weights
+from restorecli.cli import compare, doctor, export, restore_photos, train, weights
 from restorecli.cli import eval as evaluation
 from restorecli.cli.console import Console
 from restorecli.errors import RestoreError
@@ -61,6 +61,7 @@ app.command("train", short_help="Learn from two unpaired folders.")(train.train)
 app.command("finetune", short_help="Go on learning from existing weights.")(train.finetune)
 app.command("export", short_help="Write generators as ONNX files.")(export.export)
 app.command("eval", short_help="Score photos: PSNR and SSIM.")(evaluation.evaluate)
+app.command("compare", short_help="Photos before and after on one page.")(compare.compare)
 app.add_typer(weights.app, name="weights", short_help="List, show, pull and verify weights.")
 app.command("doctor", short_help="What is installed and what really runs.")(doctor.doctor)
 

@@ -18,6 +18,7 @@ import typer
 from restorecli.cli import quantities
 from restorecli.cli.console import Console, Progress
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption, console_of
+from restorecli.cli.report import PhotoPage, ReportOption, photo_page
 from restorecli.errors import PhotoError, UsageError
 from restorecli.hardware import usable_cores
 
@@ -73,6 +74,7 @@ class _Request:
     workers: int
     max_pixels: int
     preserve_times: bool
+    report: Path | None
 
 
 def command_for(task: str) -> Callable[..., int]:
@@ -131,6 +133,7 @@ def command_for(task: str) -> Callable[..., int]:
         preserve_times: Annotated[
             bool, typer.Option("--preserve-times", help="Outputs get the times of their inputs.")
         ] = False,
+        report: ReportOption = None,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, do nothing.")] = False,
         offline: Offline = False,
         json: Json = False,
@@ -155,10 +158,15 @@ def command_for(task: str) -> Callable[..., int]:
             workers=quantities.count_or_auto(jobs, "--jobs") or min(_MOST_WORKERS, usable_cores()),
             max_pixels=quantities.pixels(max_pixels),
             preserve_times=preserve_times,
+            report=report,
         )
         from restorecli.inference.restorer import check_arguments
 
         check_arguments(task, **request.engine)
+        if report is not None:
+            from restorecli.report import check_path
+
+            check_path(report)
         if STANDARD_INPUT in request.inputs:
             return _restore_standard_input(request, console, dry_run=dry_run)
         return _restore_files(request, console, dry_run=dry_run)
@@ -167,7 +175,7 @@ def command_for(task: str) -> Callable[..., int]:
 
 
 def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int:
-    from restorecli.inference.pipeline import plan_jobs, run
+    from restorecli.inference.pipeline import plan_jobs
 
     jobs, passed_over, failures = plan_jobs(
         request.inputs,
@@ -183,9 +191,19 @@ def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int
         return _show_plan(request, report, jobs, failures)
     # First, because a wrong device or wrong weights are the command line's fault, whatever the photos are.
     restorer = _open_restorer(request, report) if jobs or failures else None
-    for failure in failures:
-        report.add(failure)
-    if jobs and restorer is not None:
+    if restorer is None:
+        return report.close()
+    with _page(request, console, restorer, [result.job for result in failures] + jobs) as report.page:
+        for failure in failures:
+            report.add(failure)
+        _run(request, console, report, jobs, restorer)
+        return report.close()
+
+
+def _run(request: _Request, console: Console, report: _Report, jobs: list[Job], restorer: Restorer) -> None:
+    from restorecli.inference.pipeline import run
+
+    if jobs:
         places = {job: place for place, job in enumerate(jobs)}
         with console.progress(len(jobs), "photos" if len(jobs) > 1 else "") as bar:
             furthest = 0.0
@@ -212,8 +230,21 @@ def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int
                 max_pixels=request.max_pixels,
                 on_result=on_result,
                 on_progress=on_progress,
+                look=None if report.page is None else report.page.look,
             )
-    return report.close()
+
+
+def _page(
+    request: _Request, console: Console, restorer: Restorer, jobs: list[Job]
+) -> contextlib.AbstractContextManager[PhotoPage | None]:
+    return photo_page(
+        request.report,
+        restorer,
+        [job.source for job in jobs],
+        console,
+        strength=request.engine["strength"],
+        max_pixels=request.max_pixels,
+    )
 
 
 def _open_restorer(request: _Request, report: _Report) -> Restorer:
@@ -261,12 +292,13 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
     if dry_run:
         return _show_plan(request, report, [job], [])
     restorer = _open_restorer(request, report)
-    with console.progress(1, "") as bar:
-        report.add(_restore_stream(request, restorer, job, bar))
-    return report.close()
+    with _page(request, console, restorer, [job]) as report.page:
+        with console.progress(1, "") as bar:
+            report.add(_restore_stream(request, restorer, job, bar, report.page))
+        return report.close()
 
 
-def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progress) -> Result:
+def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progress, page: PhotoPage | None) -> Result:
     """Read standard input, restore it, and write it to standard output or to the file of ``job``."""
     from restorecli.inference.pipeline import Result
     from restorecli.photo import encode_photo, read_photo, write_photo
@@ -285,13 +317,14 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
 
     if into_file and job.target.exists() and not output["overwrite"]:
         return Result(job, "skipped", seconds=seconds)
-    width = height = details = None
+    width = height = details = glance = None
     try:
         with timed("read"):
             photo = read_photo(sys.stdin.buffer.read(), max_pixels=request.max_pixels, name="standard input")
         height, width = photo.pixels.shape[:2]
         with timed("restore"):
             restored, details = restorer.restore_photo(photo, lambda done, total: bar.update(done / total))
+        glance = None if page is None else page.look(photo, restored)
         with timed("write"):
             if into_file:
                 write_photo(restored, job.target, **output)
@@ -301,7 +334,7 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
                 sys.stdout.buffer.flush()
     except PhotoError as error:
         return Result(job, "failed", error, width, height, details, seconds)
-    return Result(job, "restored", None, width, height, details, seconds)
+    return Result(job, "restored", None, width, height, details, seconds, glance)
 
 
 class _Report:
@@ -313,6 +346,7 @@ class _Report:
         self._counts: Counter[str] = Counter()
         self._times: dict[Path, tuple[int, int]] = {}
         self.weights = request.weights
+        self.page: PhotoPage | None = None
         if request.preserve_times:
             # Taken before anything is written: an output may replace its own input.
             for job in jobs:
@@ -342,6 +376,8 @@ class _Report:
             for note in details.notes:
                 self._console.note(f"{_name(job.source)}: {note}")
         self._tell(result, text)
+        if self.page is not None:
+            self.page.add(result)
 
     def plan(self, job: Job) -> None:
         """Tell of one photo that would be done."""

@@ -40,6 +40,8 @@ class Result:
     details: Details | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """``read``, ``restore``, ``write`` and ``total``; total is their sum, as the three of different photos overlap."""
+    glance: object = None
+    """What ``look`` of :func:`run` made of the photo before and after; None where it was not called."""
 
 
 def plan_jobs(
@@ -110,12 +112,14 @@ def run(
     max_pixels: int,
     on_result: Callable[[Result], None],
     on_progress: Callable[[Job, int, int], None] | None = None,
+    look: Callable[[Photo, Photo], object] | None = None,
 ) -> None:
     """Restore all photos, telling ``on_result`` of each in the order of ``jobs``, from the calling thread.
 
     ``workers`` photos are read ahead and as many are written behind at once; no more are held in memory. With
     ``overwrite`` off a photo whose target is there is skipped, so that the same call again finishes what was
     interrupted. ``on_progress`` is told the photo, its pixels done and its pixels in all.
+    ``look`` sees each photo as it was read and as it was restored, from the calling thread; the restoring waits for it.
 
     A photo that fails is a failed result, and the others go on. :class:`BackendError` and :class:`WeightsError` stop
     the run, as no other photo would fare better; photos that are being written then are finished first.
@@ -124,7 +128,7 @@ def run(
         writing: deque[Future[Result]] = deque()
         try:
             for job, reading in _read_ahead(jobs, readers, workers, overwrite=overwrite, max_pixels=max_pixels):
-                writing.append(_restore(job, reading, restorer, writers, overwrite, format, quality, on_progress))
+                writing.append(_restore(job, reading, restorer, writers, overwrite, format, quality, on_progress, look))
                 while writing and (writing[0].done() or len(writing) > workers):
                     on_result(writing.popleft().result())
         except BaseException:
@@ -177,6 +181,7 @@ def _restore(
     format: str,
     quality: int,
     on_progress: Callable[[Job, int, int], None] | None,
+    look: Callable[[Photo, Photo], object] | None,
 ) -> Future[Result]:
     """Restore one photo and hand it to a writer."""
     if reading is None:
@@ -189,6 +194,8 @@ def _restore(
     try:
         report = None if on_progress is None else lambda done, total: on_progress(job, done, total)
         restored, details = restorer.restore_photo(read.photo, report)
+        took = time.perf_counter() - started
+        glance = None if look is None else look(read.photo, restored)
     except (BackendError, WeightsError):
         raise
     except Exception as problem:
@@ -197,7 +204,7 @@ def _restore(
         error = _failure(problem, job.source, "restored")
         seconds = _seconds(read.seconds, time.perf_counter() - started, 0)
         return _done(Result(job, "failed", error, width, height, seconds=seconds))
-    spent = (read.seconds, time.perf_counter() - started)
+    spent = (read.seconds, took)
 
     def write() -> Result:
         begun = time.perf_counter()
@@ -206,7 +213,8 @@ def _restore(
         except Exception as problem:
             error = _failure(problem, job.target, "written")
             return Result(job, "failed", error, width, height, details, _seconds(*spent, time.perf_counter() - begun))
-        return Result(job, "restored", None, width, height, details, _seconds(*spent, time.perf_counter() - begun))
+        seconds = _seconds(*spent, time.perf_counter() - begun)
+        return Result(job, "restored", None, width, height, details, seconds, glance)
 
     return writers.submit(write)
 

@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from restorecli.errors import PhotoError
@@ -31,21 +32,29 @@ _REMEDIES = {
 
 
 def write_bytes_atomic(data: bytes, path: Path, *, overwrite: bool) -> None:
-    """Write ``data`` to ``path``, through a file beside it that gets the name once it is safely on the disk.
+    """Write ``data`` to ``path`` as :func:`final_name` does, which says what is promised and raised."""
+    with final_name(path, overwrite=overwrite) as temp:
+        temp.write_bytes(data)
 
-    Missing folders are made. Whatever happens, ``path`` holds what it held before or all of ``data``, and nothing is
-    left beside it (a kill may leave a file named :data:`TEMP_PREFIX` ...). Without ``overwrite`` a file that is
+
+@contextlib.contextmanager
+def final_name(path: Path, *, overwrite: bool) -> Iterator[Path]:
+    """An empty file beside ``path`` to write to, which gets that name once the block has ended and it is on the disk.
+
+    Missing folders are made. Whatever happens, ``path`` holds what it held before or all that was written, and nothing
+    is left beside it (a kill may leave a file named :data:`TEMP_PREFIX` ...). Without ``overwrite`` a file that is
     already there is never replaced, not even one that appears meanwhile; one that is replaced leaves its permissions.
 
-    :class:`PhotoError` of the kind ``exists``, ``disk_full`` or ``unwritable``.
+    :class:`PhotoError` of the kind ``exists``, ``disk_full`` or ``unwritable``, also for an :class:`OSError` of the
+    block itself, which is taken for one of writing.
     """
     temp = path.parent / f"{TEMP_PREFIX}{secrets.token_hex(8)}.tmp"
     try:
         refuse_existing(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temp, "xb") as file:
-            file.write(data)
-            file.flush()
+        temp.touch(exist_ok=False)
+        yield temp
+        with open(temp, "rb+") as file:
             os.fsync(file.fileno())
         _publish(temp, path, overwrite=overwrite)
     except OSError as error:

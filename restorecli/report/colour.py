@@ -1,0 +1,50 @@
+"""Photos as browsers show them: 8 bits a channel, in sRGB."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from restorecli.photo import Photo
+
+_log = logging.getLogger(__name__)
+
+
+def as_shown(photo: Photo) -> Image.Image:
+    """The photo in sRGB, by its own profile where it has one: mode RGB, or RGBA where some of it is not opaque."""
+    pixels = eight_bits(photo.pixels)
+    image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+    image = _in_srgb(image, photo.icc) if photo.icc else image.convert("RGB")
+    if photo.alpha is not None:
+        alpha = eight_bits(photo.alpha)
+        if alpha.min() < 255:
+            image.putalpha(Image.fromarray(alpha))
+    return image
+
+
+def eight_bits(values: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 over the full range of the type -> uint8, rounded; the shape stays."""
+    return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _in_srgb(image: Image.Image, icc: bytes) -> Image.Image:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        grey = profile.profile.xcolor_space.strip() == "GRAY"
+        done = ImageCms.profileToProfile(
+            image.convert("L" if grey else "RGB"),
+            profile,
+            srgb,
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (OSError, ValueError, ImageCms.PyCMSError) as error:
+        _log.debug("a profile that cannot be used is taken for sRGB: %s", error)
+        return image.convert("RGB")
+    assert done is not None  # only in-place transforms return None
+    return done
