@@ -22,7 +22,7 @@ PAGE_BYTES = 96_000_000
 _LEAST_SHARE, _MOST_SHARE = 32_000, 8_000_000
 _LARGEST_PIXELS, _LARGEST_EDGE = 16_000_000, 8192
 """What phones still decode and draw without fail."""
-_THUMBNAIL_EDGE, _LEAST_EDGE = 240, 320
+_THUMBNAIL_EDGE, _LEAST_EDGE = 240, 160
 _FINE = {"quality": 90, "subsampling": 0}
 _COARSE = {"quality": 82, "subsampling": 2}
 _FINE_BYTES, _COARSE_BYTES = 0.33, 0.2
@@ -88,14 +88,16 @@ class Capture:
     crops: tuple[tuple[int, int, int, int], Photo, Photo] | None
 
     def encode(self) -> Previews:
-        """The pictures, of ``share`` bytes together (more only if that were less than a thumbnail's worth)."""
+        """The pictures, of ``share`` bytes together; more only where they would be too small to be of use."""
         before, after = as_shown(self.before), as_shown(self.after)
         thumbnail = _within(after, _THUMBNAIL_EDGE)
         small = _encoded(thumbnail, _COARSE)
         whole = before.size == self.photo_size
         pair = [_encoded(image, _FINE if whole else _COARSE) for image in (before, after)]
         if whole and _bytes(*pair) > self.share - len(small.data):
-            return _reduced(self.before, self.after, self.share).encode()
+            pair = [_encoded(image, _COARSE) for image in (before, after)]
+            if _bytes(*pair) > self.share - len(small.data):
+                return _reduced(self.before, self.after, self.share).encode()
         detail = None if self.crops is None else _detail(*self.crops, most=round(self.share * 2 * _DETAIL_PART))
         room = self.share - len(small.data) - (_bytes(detail.before, detail.after) if detail else 0)
         while _bytes(*pair) > room and max(before.size) > _LEAST_EDGE:
@@ -200,7 +202,7 @@ def _encoded(image: Image.Image, options: dict[str, int]) -> Picture:
         image.save(file, "WEBP", quality=options["quality"], method=2)
         return Picture(file.getvalue(), "image/webp")
     # A hundred times as fast as WebP, which would take as long as restoring the photo.
-    image.save(file, "JPEG", optimize=True, **options)
+    image.save(file, "JPEG", **options)
     return Picture(file.getvalue(), "image/jpeg")
 
 

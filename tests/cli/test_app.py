@@ -15,7 +15,8 @@ HEAVY = ("torch", "onnxruntime", "cv2", "numpy", "PIL", "onnx", "openvino", "hug
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["derain", "--help"], ["weights", "--help"], ["train", "--nonsense"]]
+    "arguments",
+    [["--help"], ["derain", "--help"], ["compare", "--help"], ["weights", "--help"], ["train", "--nonsense"]],
 )
 def test_help_loads_no_engine(arguments: list[str]) -> None:
     code = (
@@ -43,7 +44,7 @@ def test_help_answers_at_once() -> None:
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
-    for command in ("dehaze", "derain", "train", "finetune", "export", "eval", "weights", "doctor"):
+    for command in ("dehaze", "derain", "train", "finetune", "export", "eval", "compare", "weights", "doctor"):
         assert f"\n  {command} " in text
     assert "Exit codes" in text
 
@@ -87,6 +88,10 @@ def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
         (["eval", "--target", "a", "--input", "b"], "--task and --input"),
         (["eval", "--target", "a", "--restored", "b", "--weights", "c"], "--weights"),
         (["weights", "pull", "derain"], "hf://"),
+        (["compare", "a.jpg"], "Missing argument"),
+        (["compare", "a.jpg", "b.jpg", "--out", "c.jpg"], "end in .html"),
+        (["compare", "a.jpg", "b.jpg"], "a.jpg: no such file or folder"),
+        (["derain", "a.jpg", "--report", "c.jpg"], "end in .html"),
     ],
 )
 def test_wrong_command_lines(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:

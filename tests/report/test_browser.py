@@ -47,7 +47,15 @@ def test_keys_move_the_divider(browser: Browser, make_page: Make) -> None:
     browser.press(Keys.TAB)
     assert browser.run("return document.activeElement.id") == "divider"
     found = []
-    for key in (Keys.ARROW_LEFT, Keys.ARROW_RIGHT, Keys.ARROW_UP, Keys.PAGE_DOWN, Keys.HOME, Keys.END, Keys.ARROW_RIGHT):
+    for key in (
+        Keys.ARROW_LEFT,
+        Keys.ARROW_RIGHT,
+        Keys.ARROW_UP,
+        Keys.PAGE_DOWN,
+        Keys.HOME,
+        Keys.END,
+        Keys.ARROW_RIGHT,
+    ):
         browser.press(key)
         found.append(_split(browser))
     assert found == [49, 50, 51, 41, 0, 100, 100]
@@ -81,7 +89,7 @@ def test_zoom_and_pan(browser: Browser, make_page: Make) -> None:
     assert _split(browser) == 75
     # It never leaves the stage.
     browser.drag((stage["x"] + 50, stage["y"] + 50), (stage["x"] + 5000, stage["y"] + 5000))
-    assert (browser.box("#plane")["x"], browser.box("#plane")["y"]) == pytest.approx((stage["x"], stage["y"]))
+    assert (browser.box("#plane")["x"], browser.box("#plane")["y"]) == pytest.approx((stage["x"], stage["y"]), abs=1)
     browser.press("0")
     assert browser.box("#plane") == pytest.approx(fitted)
     # The wheel holds what is under the pointer.
@@ -130,10 +138,10 @@ def test_a_reduced_photo_has_a_sharp_detail(browser: Browser, make_page: Make) -
     assert box["x"] + box["width"] / 2 == pytest.approx(stage["x"] + stage["width"] / 2, abs=1)
     left, top = box["x"] - browser.box("#plane")["x"], box["y"] - browser.box("#plane")["y"]
     browser.find("#divider").send_keys(Keys.HOME)
-    for row, column in ((700, 950), (701, 951), (702, 1000), (900, 1150)):
+    for row, column in ((700, 950), (700, 951), (701, 951), (702, 1000), (750, 1150)):
         assert left <= column < left + box["width"] and top <= row < top + box["height"]
         seen = browser.colour(browser.box("#plane")["x"] + column + 0.5, browser.box("#plane")["y"] + row + 0.5)
-        assert abs(seen[1] - int(pixels[row, column, 1])) < 60
+        assert (seen[1] > 127) == (pixels[row, column, 1] > 127)
 
 
 def test_a_folder_of_many_photos(browser: Browser, make_page: Make) -> None:
@@ -188,15 +196,17 @@ def test_it_fits_and_suits_the_eye(width: int, height: int, browser: Browser, ma
 
 CONTRASTS = """
 const light = (text) => {
-  const [r, g, b] = text.match(/[\\d.]+/g).map((n) => n / 255).map((c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4);
+  const linear = (c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4;
+  const [r, g, b] = text.match(/[\\d.]+/g).map((n) => linear(n / 255));
   return .2126 * r + .7152 * g + .0722 * b;
 };
 const ground = (element) => {
   const own = getComputedStyle(element).backgroundColor;
-  return own !== "rgba(0, 0, 0, 0)" ? own : element.parentElement ? ground(element.parentElement) : "rgb(255, 255, 255)";
+  return own !== "rgba(0, 0, 0, 0)" ? own : ground(element.parentElement);
 };
 const found = {};
-for (const element of document.querySelectorAll("h1, h2, dt, dd, .name, .counts li, button:enabled, #place, summary, input")) {
+const texts = "h1, h2, dt, dd, .name, .counts li, button:enabled, #place, summary, input";
+for (const element of document.querySelectorAll(texts)) {
   const [a, b] = [light(getComputedStyle(element).color), light(ground(element))].sort((x, y) => y - x);
   found[`${element.tagName} ${element.id} ${element.className}`] = (a + .05) / (b + .05);
 }
@@ -218,7 +228,8 @@ def test_everything_that_acts_has_a_name(browser: Browser, make_page: Make) -> N
 
 
 def test_names_are_only_names(browser: Browser, make_page: Make) -> None:
-    hostile = "</script></template><script>document.title='broken'</script><img src=x onerror=\"document.title='broken'\">&amp;'.jpg"
+    act = "document.title='broken'"
+    hostile = f'</script></template><script>{act}</script><img src=x onerror="{act}">&amp;\'.jpg'
     previews = capture(plain(RED), plain(BLUE), 50_000).encode()
     entries = [Entry(hostile, "restored", hostile, [(hostile, hostile)], None, previews) for _ in range(2)]
     browser.open(make_page(*entries))

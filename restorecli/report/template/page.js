@@ -33,7 +33,10 @@
     const line = left + (right - left) * split / 100;
     const cut = Math.min(photo.width, Math.max(0, (line - x) / scale));
     const zoom = scale / full();
-    plane.style.transform = `translate(${x}px, ${y}px) scale(${scale})`;
+    // On whole pixels of the screen: between them 100 % would be blurred.
+    const box = stage.getBoundingClientRect();
+    const whole = (at, origin) => Math.round((origin + at) * devicePixelRatio) / devicePixelRatio - origin;
+    plane.style.transform = `translate(${whole(x, box.left)}px, ${whole(y, box.top)}px) scale(${scale})`;
     plane.style.setProperty("--scale", scale);
     sides.before.style.clipPath = `inset(0 ${photo.width - cut}px 0 0)`;
     sides.after.style.clipPath = `inset(0 0 0 ${cut}px)`;
