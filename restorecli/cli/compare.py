@@ -10,7 +10,7 @@ import typer
 
 from restorecli import __version__
 from restorecli.cli import quantities
-from restorecli.cli.options import Json, Quiet, Verbose, console_of
+from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of
 from restorecli.errors import PhotoError, RestoreError, UsageError
 from restorecli.hardware import usable_cores
 
@@ -45,6 +45,7 @@ def compare(
     max_pixels: Annotated[
         str, typer.Option("--max-pixels", metavar="N", help="Larger photos are refused before they are read.")
     ] = "400MP",
+    offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -117,7 +118,7 @@ class _Comparison:
 
         called = {role: names[role].of(path) for role, path in self.paths.items()}
         name = next(iter(called.values()))
-        facts = [(role.capitalize(), text) for role, text in called.items()]
+        facts = [(role.capitalize(), text) for role, text in called.items() if text != name]
         previews = scores = None
         if self.before is None or self.after is None:
             return Entry(name, "unmatched", str(self.error), facts)

@@ -119,7 +119,8 @@ def run(
     ``workers`` photos are read ahead and as many are written behind at once; no more are held in memory. With
     ``overwrite`` off a photo whose target is there is skipped, so that the same call again finishes what was
     interrupted. ``on_progress`` is told the photo, its pixels done and its pixels in all.
-    ``look`` sees each photo as it was read and as it was restored, from the calling thread; the restoring waits for it.
+    ``look`` sees each photo as it was read and as it was restored, from the calling thread; the restoring
+    waits for it, and what it raises counts as the photo's failure.
 
     A photo that fails is a failed result, and the others go on. :class:`BackendError` and :class:`WeightsError` stop
     the run, as no other photo would fare better; photos that are being written then are finished first.

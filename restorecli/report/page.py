@@ -156,8 +156,8 @@ class Page:
             ]
             means = f'<section class="means" aria-label="Means"><p>Mean of {of}</p>{_facts(rows)}</section>'
         return (
-            f"<h1>{escape(self.heading)}</h1>"
-            f'<ul class="counts" aria-label="How many photos">{counts}</ul>{_facts(self.facts)}{means}{note}'
+            f'<div class="title"><h1>{escape(self.heading)}</h1>'
+            f'<ul class="counts" aria-label="How many photos">{counts}</ul>{note}</div>{_facts(self.facts)}{means}'
         )
 
     def _write(self, *parts: str | bytes) -> None:

@@ -131,7 +131,9 @@ def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stopped.value.code == 2
 
 
-@pytest.mark.parametrize("command", [["weights", "list"], ["weights", "verify"], ["doctor"], ["train"], ["derain"]])
+@pytest.mark.parametrize(
+    "command", [["weights", "list"], ["weights", "verify"], ["doctor"], ["train"], ["derain"], ["compare"]]
+)
 def test_offline_is_accepted_anywhere(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*command, "--help"]) == 0
     assert "--offline" in capsys.readouterr().out

@@ -93,8 +93,8 @@ def test_wrong_names_for_a_report(restore: Restore, photo: Photo, tmp_path: Path
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interrupted_run_has_a_report(photo: Photo, engine: Engine, tmp_path: Path) -> None:
-    for index in range(40):
-        photo(f"in/{index:02}.png", 500, 700)
+    for index in range(20):
+        photo(f"in/{index:02}.png", 400, 600)
     report = tmp_path / "r.html"
     command = [
         "derain",
@@ -115,7 +115,7 @@ def test_an_interrupted_run_has_a_report(photo: Photo, engine: Engine, tmp_path:
     assert running.returncode == 130, err
     done = {path.name for path in (tmp_path / "out").glob("*.png")}
     assert {name for name, status, pictures in _shown(report) if (status, pictures) == ("restored", 2)} == done
-    assert f"It ended early: {len(done)} of 40 photos are here." in report.read_text("utf-8")
+    assert f"It ended early: {len(done)} of 20 photos are here." in report.read_text("utf-8")
     assert not left_behind(tmp_path)
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,8 @@ class Browser:
 def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     chromedriver = shutil.which("chromedriver")
-    if chromium is None or chromedriver is None:
-        reason = "needs chromium and chromedriver: apt-get install chromium chromium-driver"
+    if chromium is None or chromedriver is None or find_spec("selenium") is None:
+        reason = "needs chromium, chromedriver (apt-get install chromium chromium-driver) and selenium"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
