@@ -28,8 +28,8 @@ _COARSE = {"quality": 82, "subsampling": 2}
 _FINE_BYTES, _COARSE_BYTES = 0.33, 0.2
 """What a pixel of a photo comes to at these settings, about; what comes to more is made smaller."""
 _DETAIL_PART, _DETAIL_EDGES = 0.25, (160, 1024)
-_DETAIL_BELOW = 0.6
-"""How much a photo must be reduced for a detail to be worth its bytes."""
+_DETAIL_BELOW, _AMPLE_SHARE = 0.6, 2_000_000
+"""How much a photo must be reduced for a detail to be worth its bytes, where there are not bytes to spare."""
 
 
 @dataclass(frozen=True)
@@ -122,17 +122,18 @@ def capture(before: Photo, after: Photo, share: int) -> Capture:
 def _reduced(before: Photo, after: Photo, share: int) -> Capture:
     height, width = before.pixels.shape[:2]
     most = min(math.sqrt(_LARGEST_PIXELS / (width * height)), _LARGEST_EDGE / max(width, height))
-    affordable = math.sqrt(share / 2 / _COARSE_BYTES / (width * height))
-    detailed = min(affordable, most) < _DETAIL_BELOW
-    if detailed:
-        affordable *= math.sqrt(1 - _DETAIL_PART)
-    # Never the photo's own size, which would say that it is shown whole.
-    scale = min(affordable, most, 0.99)
+
+    def affordable(part: float) -> float:
+        # Never the photo's own size, which would say that it is shown whole.
+        return min(math.sqrt(share * part / 2 / _COARSE_BYTES / (width * height)), most, 0.99)
+
+    edge = min(int(math.sqrt(_DETAIL_PART * share / 2 / _FINE_BYTES)), _DETAIL_EDGES[1])
+    detailed = edge >= _DETAIL_EDGES[0] and (share >= _AMPLE_SHARE or affordable(1) < _DETAIL_BELOW)
+    scale = affordable(1 - detailed * 2 * edge**2 * _FINE_BYTES / share)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = [_resized(photo, size) for photo in (before, after)]
-    edge = min(int(math.sqrt(_DETAIL_PART * share / 2 / _FINE_BYTES)), _DETAIL_EDGES[1])
     crops = None
-    if detailed and edge >= _DETAIL_EDGES[0]:
+    if detailed:
         box = _most_changed(small[0], small[1], (width, height), edge)
         crops = (box, _cut(before, box), _cut(after, box))
     return Capture((width, height), small[0], small[1], share, crops)
@@ -147,8 +148,8 @@ def _most_changed(before: Photo, after: Photo, size: tuple[int, int], edge: int)
     coarse = max(1, round(columns * scale)), max(1, round(rows * scale))
     structures = []
     for photo in (before, after):
-        grey = photo.pixels.astype(np.float32).mean(axis=2) / np.iinfo(photo.pixels.dtype).max
-        grey = cv2.resize(grey, coarse, interpolation=cv2.INTER_AREA)
+        small = cv2.resize(photo.pixels, coarse, interpolation=cv2.INTER_AREA).astype(np.float32)
+        grey = small.reshape(coarse[1], coarse[0], -1).mean(axis=2) / np.iinfo(photo.pixels.dtype).max
         structures.append(np.abs(grey - cv2.blur(grey, (5, 5))))
     change = np.atleast_2d(np.abs(structures[0] - structures[1]))
     across, down = change.shape[1] / width, change.shape[0] / height
@@ -179,8 +180,11 @@ def _cut(photo: Photo, box: tuple[int, int, int, int]) -> Photo:
 
 
 def _resized(photo: Photo, size: tuple[int, int]) -> Photo:
+    # Nearly the photo's own size: averaging areas is slow there, and gains nothing.
+    method = cv2.INTER_LINEAR if size[0] > 0.6 * photo.pixels.shape[1] else cv2.INTER_AREA
+
     def smaller(plane: np.ndarray) -> np.ndarray:
-        return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA))
+        return np.asarray(cv2.resize(plane, size, interpolation=method))
 
     # OpenCV drops an axis of one channel.
     pixels = smaller(photo.pixels).reshape(size[1], size[0], -1)
