@@ -359,6 +359,8 @@ class _Report:
 
     def add(self, result: Result) -> None:
         """Tell of one photo that is done, one way or the other."""
+        if self.page is not None:
+            self.page.add(result)
         job, details = result.job, result.details
         text = f"{_name(job.source)} -> {_name(job.target, 'standard output')}"
         if result.error is not None:
@@ -376,8 +378,6 @@ class _Report:
             for note in details.notes:
                 self._console.note(f"{_name(job.source)}: {note}")
         self._tell(result, text)
-        if self.page is not None:
-            self.page.add(result)
 
     def plan(self, job: Job) -> None:
         """Tell of one photo that would be done."""

@@ -127,19 +127,25 @@ def run(
     """
     with ThreadPoolExecutor(workers, "read") as readers, ThreadPoolExecutor(workers, "write") as writers:
         writing: deque[Future[Result]] = deque()
+
+        def tell() -> None:
+            # Taken only when it is there: one that an interruption finds waiting here is told of later.
+            writing[0].result()
+            on_result(writing.popleft().result())
+
         try:
             for job, reading in _read_ahead(jobs, readers, workers, overwrite=overwrite, max_pixels=max_pixels):
                 writing.append(_restore(job, reading, restorer, writers, overwrite, format, quality, on_progress, look))
                 while writing and (writing[0].done() or len(writing) > workers):
-                    on_result(writing.popleft().result())
+                    tell()
+            while writing:
+                tell()
         except BaseException:
             # Photos that are restored are worth the moment that writing them takes.
             readers.shutdown(wait=False, cancel_futures=True)
             while writing:
-                on_result(writing.popleft().result())
+                tell()
             raise
-        while writing:
-            on_result(writing.popleft().result())
 
 
 @dataclass(frozen=True)
