@@ -7,6 +7,7 @@ This module, and every module that it imports, leaves torch, onnxruntime and cv2
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -21,6 +22,8 @@ from restorecli.cli.console import Console
 from restorecli.errors import RestoreError
 
 INTERRUPTED = 130
+CLOSED_PIPE = 141
+"""What a shell shows of a program that such a pipe has ended."""
 
 app = typer.Typer(
     name="restore",
@@ -90,6 +93,10 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has enough of it; Python would try once more to write what is left, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
     except MemoryError as error:
         console.error(f"memory ran out ({error or 'no more to be had'}): close other programs")
         return 1

@@ -40,6 +40,15 @@ def count_or_auto(text: str, option: str) -> int | None:
     return int(text)
 
 
+def quality_or_same(text: str) -> int | str:
+    """A whole number from 1 to 100, or ``same``; :class:`UsageError` for anything else."""
+    if text == "same":
+        return text
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= 100:
+        raise UsageError(f"--quality must be same or a whole number from 1 to 100, not {text!r}")
+    return int(text)
+
+
 def _scaled(text: str, units: dict[str, int], option: str, wanted: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip(), re.IGNORECASE)
     scale = units.get(found[2].upper()) if found else None

@@ -75,6 +75,7 @@ class _Request:
     max_pixels: int
     preserve_times: bool
     report: Path | None
+    stamp: bool
 
 
 def command_for(task: str) -> Callable[..., int]:
@@ -101,7 +102,14 @@ def command_for(task: str) -> Callable[..., int]:
         format: Annotated[
             Format, typer.Option("--format", help="Output coding; same keeps format, bit depth, chroma subsampling.")
         ] = Format.same,
-        quality: Annotated[int, typer.Option("--quality", min=1, max=100, help="For JPEG, WebP and AVIF.")] = 95,
+        quality: Annotated[
+            str,
+            typer.Option(
+                "--quality",
+                metavar="same|N",
+                help="From 1 to 100, for JPEG, WebP, AVIF, HEIC and JPEG XL; same: a JPEG is quantised as it was.",
+            ),
+        ] = "95",
         strength: Annotated[
             float, typer.Option("--strength", min=0, max=1, help="From 0, the input, to 1, the restored photo.")
         ] = 1.0,
@@ -134,6 +142,9 @@ def command_for(task: str) -> Callable[..., int]:
             bool, typer.Option("--preserve-times", help="Outputs get the times of their inputs.")
         ] = False,
         report: ReportOption = None,
+        no_stamp: Annotated[
+            bool, typer.Option("--no-stamp", help="Leave no note of the restoration in the metadata.")
+        ] = False,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, do nothing.")] = False,
         offline: Offline = False,
         json: Json = False,
@@ -154,11 +165,16 @@ def command_for(task: str) -> Callable[..., int]:
                 "max_memory": None if max_memory is None else quantities.memory(max_memory),
                 "strength": strength,
             },
-            output={"format": format.value, "quality": quality, "overwrite": overwrite},
+            output={
+                "format": format.value,
+                "quality": quantities.quality_or_same(quality),
+                "overwrite": overwrite,
+            },
             workers=quantities.count_or_auto(jobs, "--jobs") or min(_MOST_WORKERS, usable_cores()),
             max_pixels=quantities.pixels(max_pixels),
             preserve_times=preserve_times,
             report=report,
+            stamp=not no_stamp,
         )
         from restorecli.inference.restorer import check_arguments
 
@@ -250,7 +266,7 @@ def _page(
 def _open_restorer(request: _Request, report: _Report) -> Restorer:
     from restorecli.inference.restorer import Restorer
 
-    restorer = Restorer(request.task, weights=request.weights, **request.engine)
+    restorer = Restorer(request.task, weights=request.weights, stamp=request.stamp, **request.engine)
     report.weights = restorer.weights.name
     return restorer
 
@@ -330,11 +346,22 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
                 write_photo(restored, job.target, **output)
             else:
                 data, _ = encode_photo(restored, format=output["format"], quality=output["quality"])
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                _write_to_stdout(data)
     except PhotoError as error:
         return Result(job, "failed", error, width, height, details, seconds)
     return Result(job, "restored", None, width, height, details, seconds, glance)
+
+
+def _write_to_stdout(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise PhotoError(
+            f"standard output cannot be written ({error.strerror or error}); give --out FILE", kind="unwritable"
+        ) from error
 
 
 class _Report:

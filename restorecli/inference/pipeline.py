@@ -13,6 +13,7 @@ from pathlib import Path
 from restorecli.errors import BackendError, PhotoError, RestoreError, UsageError, WeightsError
 from restorecli.inference.restorer import Details, Restorer
 from restorecli.photo import PHOTO_SUFFIXES, SUFFIXES, Photo, format_of, read_photo, write_photo
+from restorecli.photo.formats import SUCCESSORS
 from restorecli.photo.names import shown
 
 OUTPUT_ENDINGS = {"dehaze": "_dehazed", "derain": "_derained"}
@@ -96,7 +97,9 @@ def plan_jobs(
 
 
 def check_format(out: Path, format: str) -> None:
-    """:class:`UsageError` when the output file ``out`` has the suffix of another format than ``format``."""
+    """:class:`UsageError` when ``out`` has the suffix of another format than ``format``, or of one not written."""
+    if format_of(out) in SUCCESSORS:
+        raise UsageError(f"--out {out}: camera RAW is only read; choose another suffix, such as .tiff")
     if format != "same" and format_of(out) != _format_named(format):
         raise UsageError(f"--out {out} and --format {format} disagree: leave one of them out")
 
@@ -107,7 +110,7 @@ def run(
     *,
     overwrite: bool,
     format: str,
-    quality: int,
+    quality: int | str,
     workers: int,
     max_pixels: int,
     on_result: Callable[[Result], None],
@@ -186,7 +189,7 @@ def _restore(
     writers: ThreadPoolExecutor,
     overwrite: bool,
     format: str,
-    quality: int,
+    quality: int | str,
     on_progress: Callable[[Job, int, int], None] | None,
     look: Callable[[Photo, Photo], object] | None,
 ) -> Future[Result]:
@@ -275,7 +278,11 @@ def _format_named(format: str) -> str:
 
 
 def _target(source: Path, place: str | Path, ending: str, out: Path | None, format: str) -> Path:
-    suffix = source.suffix if format == "same" else SUFFIXES[_format_named(format)]
+    if format == "same":
+        successor = SUCCESSORS.get(format_of(source) or "")
+        suffix = source.suffix if successor is None else SUFFIXES[successor]
+    else:
+        suffix = SUFFIXES[_format_named(format)]
     if out is None:
         return source.with_name(source.stem + ending + suffix)
     return (out / place).with_suffix(suffix)

@@ -19,7 +19,8 @@ from restorecli.inference.backends.selection import check_names
 from restorecli.inference.stitch import run_plan
 from restorecli.inference.tiling import Plan, plan, plan_within
 from restorecli.models.descriptor import TASKS
-from restorecli.photo import Photo, read_photo
+from restorecli.photo import Photo, read_photo, transparency
+from restorecli.photo.stamp import stamped
 from restorecli.weights import resolve
 
 Restorable = TypeVar("Restorable", Photo, np.ndarray, Image.Image)
@@ -92,6 +93,7 @@ class Restorer:
         tile: int | str = "auto",
         max_memory: int | None = None,
         strength: float = 1.0,
+        stamp: bool = False,
     ) -> None:
         """Load the weights.
 
@@ -99,7 +101,8 @@ class Restorer:
         ones); ``backend`` ``auto``, ``torch``, ``onnx`` or ``openvino``; ``device`` ``auto``, ``cpu``, ``cuda`` or
         ``cuda:N``; ``precision`` ``auto``, ``fp32``, ``bf16`` or ``fp16``; ``tile`` the edge of a tile in pixels or
         ``auto``; ``max_memory`` a bound in bytes on the memory of the process (of the device, on CUDA);
-        ``strength`` from 0 (the photo as it was) to 1 (as restored).
+        ``strength`` from 0 (the photo as it was) to 1 (as restored); ``stamp`` notes in the metadata of each
+        :class:`Photo` what was done to it.
 
         Raises :class:`UsageError` for a value that makes no sense, :class:`~restorecli.errors.WeightsError` and
         :class:`BackendError` for what is not to be had.
@@ -119,6 +122,7 @@ class Restorer:
         self._tile = tile
         self._max_memory = max_memory
         self._strength = float(strength)
+        self._stamp = stamp
         self._exact: Backend | None = None
 
     def restore(self, photo: Restorable | str | Path, *, progress: Progress | None = None) -> Restorable | Photo:
@@ -146,15 +150,18 @@ class Restorer:
         raise UsageError(f"a photo is a Photo, a NumPy array, a Pillow image or a path, not {type(photo).__name__}")
 
     def restore_photo(self, photo: Photo, progress: Progress | None = None) -> tuple[Photo, Details]:
-        """Restore a :class:`Photo`: its pixels change, its alpha channel and all that it carries do not.
+        """Restore a :class:`Photo`: its pixels change, its alpha channel and what it carries (but the stamp) do not.
+
+        Colours under fully transparent pixels stay as they are, and are not seen by the network.
 
         ``progress`` and errors as for :meth:`restore`.
         """
         started = time.perf_counter()
         tiles = self._plan(photo.pixels)
+        pixels = transparency.filled(photo.pixels, photo.alpha)
         outcome = run_plan(
-            photo.pixels,
-            self._thumbnail(photo.pixels),
+            pixels,
+            self._thumbnail(pixels),
             tiles,
             self.backend,
             strength=self._strength,
@@ -177,7 +184,10 @@ class Restorer:
             seconds=time.perf_counter() - started,
             notes=tuple(notes),
         )
-        return replace(photo, pixels=outcome.pixels), details
+        restored = replace(photo, pixels=transparency.kept(outcome.pixels, photo.pixels, photo.alpha))
+        if self._stamp:
+            restored = stamped(restored, f"{self.task} with {self.weights.name}, strength {self._strength:g}")
+        return restored, details
 
     def _restore_array(self, array: np.ndarray, progress: Progress | None) -> np.ndarray:
         if array.dtype not in (np.uint8, np.uint16) or array.size == 0:

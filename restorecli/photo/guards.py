@@ -12,8 +12,9 @@ from PIL import Image, TiffImagePlugin
 
 from restorecli.errors import PhotoError
 
-_SUBFILE_TYPE, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR = 254, 258, 262, 277, 284
-_TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT, _DNG_VERSION = 322, 323, 339, 50706
+_BITS, _PHOTOMETRIC, _SAMPLES = 258, 262, 277
+_TILE_WIDTH, _TILE_HEIGHT, _SAMPLE_FORMAT = 322, 323, 339
+_CHANNELS = {0: (1, 2), 1: (1, 2), 2: (3, 4), 5: (4,)}
 
 _lock = threading.Lock()
 _users = 0
@@ -70,23 +71,21 @@ def webp_size(file: IO[bytes]) -> tuple[int, int]:
 
 
 def check_tiff(image: TiffImagePlugin.TiffImageFile, max_pixels: int, label: str) -> None:
-    """Refuse a TIFF that Pillow or OpenCV would open as something that it is not (kind ``unreadable``)."""
+    """Refuse a TIFF that would be opened as something that it is not (kind ``unreadable`` or ``colour``)."""
     tags = image.tag_v2
-    if _DNG_VERSION in tags or tags.get(_SUBFILE_TYPE) == 1:
-        raise PhotoError(f"{label}: camera RAW is not supported; develop it to JPEG or TIFF first", kind="unreadable")
     tile = (tags.get(_TILE_WIDTH, 0), tags.get(_TILE_HEIGHT, 0))
     if all(isinstance(edge, int) for edge in tile):
         check_size(*tile, max_pixels, label)
     bits = set(tags.get(_BITS, (1,)))
     if image.mode == "F" or max(bits) > 16 or set(tags.get(_SAMPLE_FORMAT, (1,))) != {1}:
         raise PhotoError(
-            f"{label}: floating-point, signed and 32-bit TIFFs are not supported; convert it to 16 bits a channel",
-            kind="unreadable",
+            f"{label}: floating-point, signed and 32-bit TIFFs are linear or HDR; convert it to 16 bits a channel",
+            kind="colour",
         )
-    # OpenCV makes nonsense of planes that are stored apart, and Pillow makes 8 bits of all that OpenCV cannot read.
-    contiguous = tags.get(_PLANAR, 1) == 1 and tags.get(_SAMPLES, 1) in (1, 3, 4)
-    if max(bits) > 8 and not (bits == {16} and contiguous and tags.get(_PHOTOMETRIC, 1) in (0, 1, 2)):
+    # Pillow makes 8 bits of many a TIFF of more.
+    channels = _CHANNELS.get(tags.get(_PHOTOMETRIC, 1), ())
+    if max(bits) > 8 and not (bits == {16} and tags.get(_SAMPLES, 1) in channels):
         raise PhotoError(
-            f"{label}: this layout of a 16-bit TIFF is not supported; save it as plain 16-bit RGB or grey",
+            f"{label}: this layout of a 16-bit TIFF is not supported; save it as plain 16-bit RGB, grey or CMYK",
             kind="unreadable",
         )

@@ -1,4 +1,4 @@
-"""EXIF, XMP, ICC and resolution, cleaned on the way in so that whoever writes them need not look inside.
+"""EXIF, ICC and resolution, cleaned on the way in so that whoever writes them need not look inside.
 
 EXIF is edited in place and never written anew: makers' notes hold offsets into the block that nobody else understands,
 and they survive only where every byte stays where it was.
@@ -6,25 +6,28 @@ and they survive only where every byte stays where it was.
 
 from __future__ import annotations
 
-import io
 import logging
 import math
-import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
-from PIL import Image, ImageCms
+from PIL import Image
+
+from restorecli.photo.colour import space_of
 
 _log = logging.getLogger(__name__)
 
 ORIENTATION = 0x0112
+SOFTWARE = 0x0131
+X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 0x011A, 0x011B, 0x0128
 EXIF_IFD = 0x8769
 GPS_IFD = 0x8825
 INTEROP_IFD = 0xA005
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
-_SHORT, _LONG, _IFD_POINTER = 3, 4, 13
+_ASCII, _SHORT, _LONG, _RATIONAL, _IFD_POINTER = 2, 3, 4, 5, 13
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value of each type that a TIFF field can have."""
 
@@ -32,11 +35,31 @@ TIFF_LAYOUT = frozenset(
     {
         *(254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 280, 281, 282, 283, 284),
         *(288, 289, 290, 291, 292, 293, 296, 297, 301, 317, 320, 321, 322, 323, 324, 325, 326, 327, 328, 330, 332),
-        *(334, 336, 338, 339, 340, 341, 347, *range(512, 522), 529, 530, 531, 532, 559, 700, 34377, 34675, 37724),
+        *(
+            334,
+            336,
+            338,
+            339,
+            340,
+            341,
+            347,
+            *range(512, 522),
+            529,
+            530,
+            531,
+            532,
+            559,
+            700,
+            33723,
+            34377,
+            34675,
+            37724,
+        ),
     }
 )
-"""Tags of a TIFF that say how its pixels are stored, or that are carried by themselves (resolution, XMP, ICC), or that
-hold the old picture once more (Photoshop's blocks, further images). They never travel as EXIF."""
+"""Tags of a TIFF that say how its pixels are stored, or that are carried by themselves (resolution, XMP, ICC, IPTC,
+Photoshop's resources), or that hold the old picture once more (its layers, further images). They never travel as
+EXIF."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +207,44 @@ def without_orientation(exif: bytes) -> bytes:
     return bytes(block.data)
 
 
+def with_fields(exif: bytes | None, fields: Mapping[int, str | Fraction | int]) -> bytes:
+    """EXIF (None: a new block) whose first directory has these fields: texts, rational numbers, short whole numbers.
+
+    The directory is written anew behind the block, so that everything else stays where it was.
+    """
+    block = _Block(exif or b"II*\0\x08\0\0\0\0\0\0\0\0\0")
+    entries, link = block.directory(block.first)
+    written = {entry.tag: bytes(block.data[entry.at : entry.at + 12]) for entry in entries if entry.tag not in fields}
+    if len(block.data) % 2:
+        block.data += b"\0"
+    for tag, value in fields.items():
+        if isinstance(value, str):
+            kind, body = _ASCII, value.encode() + b"\0"
+            count = len(body)
+        elif isinstance(value, int):
+            kind, body, count = _SHORT, struct.pack(block.order + "H", value), 1
+        else:
+            kind, body, count = _RATIONAL, struct.pack(block.order + "LL", value.numerator, value.denominator), 1
+        if len(body) > 4:
+            place = struct.pack(block.order + "L", len(block.data))
+            block.data += body + b"\0" * (len(body) % 2)
+        else:
+            place = body.ljust(4, b"\0")
+        written[tag] = struct.pack(block.order + "HHL", tag, kind, count) + place
+    struct.pack_into(block.order + "L", block.data, 4, len(block.data))
+    block.data += struct.pack(block.order + "H", len(written)) + b"".join(written[tag] for tag in sorted(written))
+    block.data += struct.pack(block.order + "L", block.link(link))
+    return bytes(block.data)
+
+
+def has_field(exif: bytes | None, tag: int) -> bool:
+    """Whether the first directory of a sound EXIF block has this field."""
+    if not exif:
+        return False
+    block = _Block(exif)
+    return any(entry.tag == tag for entry in block.directory(block.first)[0])
+
+
 def exif_of_tiff(image: Image.Image) -> bytes | None:
     """What an open TIFF says besides its pixels, as an EXIF block; None when that is nothing, or broken."""
     try:
@@ -211,31 +272,14 @@ def checked_icc(icc: bytes | None, spaces: tuple[str, ...]) -> bytes | None:
     if not icc:
         return None
     try:
-        space = ImageCms.ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
-    except (OSError, ValueError) as error:
+        space = space_of(icc)
+    except ValueError as error:
         _log.warning("a malformed ICC profile is left out: %s", error)
         return None
     if space not in spaces:
         _log.warning("an ICC profile for %s is left out: the photo is %s", space, " or ".join(spaces))
         return None
     return icc
-
-
-def upright_xmp(xmp: bytes | str | None, *, rotated: bool) -> bytes | None:
-    """The XMP packet; when the orientation was applied (``rotated``) the packet's copy of it becomes 1.
-
-    None when there is none, or when it is no XMP.
-    """
-    if not xmp:
-        return None
-    packet = xmp.encode() if isinstance(xmp, str) else bytes(xmp)
-    if b"RDF" not in packet.replace(b"\0", b""):
-        _log.warning("malformed XMP is left out")
-        return None
-    if rotated:
-        packet = re.sub(rb"""(tiff:Orientation\s*=\s*["'])[2-8](["'])""", rb"\g<1>1\2", packet)
-        packet = re.sub(rb"(<tiff:Orientation>\s*)[2-8](\s*<)", rb"\g<1>1\2", packet)
-    return packet
 
 
 def checked_dpi(dpi: object, *, swapped: bool) -> tuple[float, float] | None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from typing import IO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, PngImagePlugin, TiffImagePlugin
 
-from restorecli.photo import deep, metadata, png, tiff
+from restorecli.photo import deep, png, tiff
 
 _log = logging.getLogger(__name__)
 
 _BAND_PIXELS = 1 << 20
 _PNG_DEPTH, _PNG_COLOUR, _PNG_GREY_ALPHA = 24, 25, 4
-_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _WHITE_IS_ZERO, _EXTRA = 256, 257, 258, 262, 0, 338
+_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA = 256, 257, 258, 262, 277, 284, 338
+_WHITE_IS_ZERO, _CMYK = 0, 5
 _NO_ALPHA, _PREMULTIPLIED_ALPHA, _STRAIGHT_ALPHA = 0, 1, 2
 _STRIPS, _TILES = (273, 279), (324, 325)
 
@@ -60,7 +60,13 @@ def _deep_tiff(image: TiffImagePlugin.TiffImageFile, data: bytes) -> tuple[np.nd
         parts = zip(tags.get(offsets, ()), tags.get(sizes, ()), strict=False)
         if any(at + size > len(data) for at, size in parts):
             raise ValueError("its pixel data are truncated")
-    stored = deep.decode(tiff.without_turn(data), tags[_HEIGHT], tags[_WIDTH])
+    plain = tags.get(_PLANAR, 1) == 1 and tags.get(_SAMPLES, 1) in (1, 3, 4) and tags.get(_PHOTOMETRIC) != _CMYK
+    if plain:
+        stored = deep.decode(tiff.without_turn(data), tags[_HEIGHT], tags[_WIDTH])
+    else:
+        stored = deep.decode_by_tifffile(data, tags[_HEIGHT], tags[_WIDTH])
+    if tags.get(_PHOTOMETRIC) == _CMYK:
+        return stored, None
     pixels, alpha = _split(~stored if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else stored)
     extra = tags.get(_EXTRA, (_STRAIGHT_ALPHA,))[0]
     if alpha is None or extra == _NO_ALPHA:
@@ -72,7 +78,10 @@ def _deep_tiff(image: TiffImagePlugin.TiffImageFile, data: bytes) -> tuple[np.nd
 
 
 def shallow_pixels(image: ImageFile.ImageFile, file: IO[bytes]) -> tuple[np.ndarray, np.ndarray | None, bytes | None]:
-    """(H, W, C) uint8, alpha and the profile that belongs to them, of a loaded image of 8 bits a channel or fewer."""
+    """(H, W, C) uint8, alpha and the profile that belongs to them, of a loaded image of 8 bits a channel or fewer.
+
+    C is 4 for CMYK, whose values are amounts of ink.
+    """
     icc, mode = image.info.get("icc_profile"), image.mode
     key = image.info.get("transparency")
     if mode in ("1", "L", "RGB"):
@@ -83,32 +92,23 @@ def shallow_pixels(image: ImageFile.ImageFile, file: IO[bytes]) -> tuple[np.ndar
             # The key is in the file's depth, the pixels are stretched to 8 bits.
             key = key * 255 // (2 ** min(_png_depth(file), 8) - 1)
         return pixels, _keyed_alpha(pixels, key), icc
-    if mode in ("CMYK", "LAB"):
-        return _array(_to_srgb(image, icc)), None, None
+    if mode == "CMYK":
+        return _array(image), None, icc
+    if mode == "LAB":
+        _log.warning("a photo in Lab becomes sRGB")
+        return _array(_lab_to_srgb(image)), None, None
     if mode in ("LA", "La"):
         return *_split(_array(image if mode == "LA" else image.convert("LA"))), icc
     wanted = "RGBA" if mode in ("RGBA", "RGBa", "PA") or (mode == "P" and key is not None) else "RGB"
     return *_split(_array(image if mode == wanted else image.convert(wanted))), icc
 
 
-def _to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """CMYK or Lab in sRGB, by the photo's own profile where it has a sound one."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    if image.mode == "LAB":
-        return _transformed(image, ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), srgb)
-    if metadata.checked_icc(icc, ("CMYK",)):
-        try:
-            return _transformed(image, ImageCms.ImageCmsProfile(io.BytesIO(icc or b"")), srgb)
-        except ImageCms.PyCMSError as error:
-            _log.warning("an ICC profile that cannot be used is left out: %s", error)
-    return image.convert("RGB")
-
-
-def _transformed(image: Image.Image, source: ImageCms.ImageCmsProfile, target: ImageCms.ImageCmsProfile) -> Image.Image:
+def _lab_to_srgb(image: Image.Image) -> Image.Image:
+    lab, srgb = (ImageCms.ImageCmsProfile(ImageCms.createProfile(name)) for name in ("LAB", "sRGB"))
     done = ImageCms.profileToProfile(
         image,
-        source,
-        target,
+        lab,
+        srgb,
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         outputMode="RGB",
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,

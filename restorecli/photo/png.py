@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _AFTER_HEADER = len(SIGNATURE) + 25
@@ -15,6 +16,11 @@ HEADER = (b"IHDR", b"PLTE")
 TRANSPARENCY = (b"tRNS",)
 ABOUT = (b"eXIf", b"iCCP", b"iTXt", b"pHYs", b"tEXt", b"zTXt")
 PIXELS = (b"IDAT",)
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"tIME")
+_XMP, _RAW_PROFILE, _RAW_IPTC = b"XML:com.adobe.xmp", b"Raw profile type ", b"Raw profile type iptc"
+_LARGEST_TEXT = 1 << 24
+_LINEAR_GAMMA = 100_000
+_IPTC_LINE = 36
 
 
 def rearranged(data: bytes, *groups: tuple[bytes, ...]) -> bytes:
@@ -28,10 +34,60 @@ def rearranged(data: bytes, *groups: tuple[bytes, ...]) -> bytes:
     return b"".join([SIGNATURE, *parts, chunk(b"IEND", b"")])
 
 
+@dataclass(frozen=True)
+class Notes:
+    """What the smaller chunks of a PNG say."""
+
+    texts: tuple[tuple[bytes, bytes], ...] = ()
+    """Kind and body of the chunks of text, and of the one with a time; XMP and coded profiles aside."""
+    iptc: bytes | None = None
+    primaries: int = 2
+    """By its number in ITU-T H.273, 2 is unspecified. So is ``transfer``."""
+    transfer: int = 2
+
+
+def notes_of(data: bytes) -> Notes:
+    """What the sound chunks say, wherever they stand."""
+    texts, iptc, primaries, transfer = [], None, 2, 2
+    for kind, body in _chunks(data, damaged_pixels=True):
+        if kind in _TEXTS:
+            if body.startswith(_RAW_IPTC + b"\0") and kind == b"zTXt":
+                iptc = _raw_profile(body)
+            elif not body.startswith((_XMP + b"\0", _RAW_PROFILE)):
+                texts.append((kind, body))
+        elif kind == b"cICP" and len(body) == 4:
+            primaries, transfer = body[:2]
+        elif kind == b"gAMA" and transfer == 2 and int.from_bytes(body, "big") == _LINEAR_GAMMA:
+            transfer = 8
+        elif kind in (b"iCCP", b"sRGB") and transfer == 8:
+            transfer = 2
+    return Notes(tuple(texts), iptc, primaries, transfer)
+
+
+def _raw_profile(body: bytes) -> bytes | None:
+    """The bytes that ImageMagick and others keep as digits in a compressed text; None when they are not to be had."""
+    try:
+        text = zlib.decompressobj().decompress(body.split(b"\0", 1)[1][1:], _LARGEST_TEXT)
+        _, _, length, *lines = text.decode("ascii").split("\n")
+        return bytes.fromhex("".join(lines))[: int(length)]
+    except (ValueError, IndexError, zlib.error):
+        return None
+
+
 def with_metadata(
-    data: bytes, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None, dpi: tuple[float, float] | None
+    data: bytes,
+    *,
+    icc: bytes | None,
+    exif: bytes | None,
+    xmp: bytes | None,
+    dpi: tuple[float, float] | None,
+    iptc: bytes | None = None,
+    texts: tuple[tuple[bytes, bytes], ...] = (),
 ) -> bytes:
-    """A finished PNG with profile, EXIF, XMP and resolution put in after its header, where all of them may stand."""
+    """A finished PNG with all of this put in after its header, where all of it may stand.
+
+    PNG has no place for IPTC, which goes into a text as ImageMagick and exiftool write it.
+    """
     added = []
     if icc:
         added.append(chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
@@ -41,7 +97,13 @@ def with_metadata(
     if exif:
         added.append(chunk(b"eXIf", exif))
     if xmp:
-        added.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp))
+        added.append(chunk(b"iTXt", _XMP + b"\0\0\0\0\0" + xmp))
+    if iptc:
+        digits = iptc.hex()
+        lines = [digits[at : at + 2 * _IPTC_LINE] for at in range(0, len(digits), 2 * _IPTC_LINE)]
+        text = "\n".join(["", "iptc", f"{len(iptc):8}", *lines, ""])
+        added.append(chunk(b"zTXt", _RAW_IPTC + b"\0\0" + zlib.compress(text.encode())))
+    added.extend(chunk(*item) for item in texts)
     return b"".join([data[:_AFTER_HEADER], *added, data[_AFTER_HEADER:]])
 
 
@@ -61,7 +123,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return b"".join([struct.pack(">L", len(body)), kind, body, struct.pack(">L", zlib.crc32(body, zlib.crc32(kind)))])
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(data: bytes, *, damaged_pixels: bool = False) -> Iterator[tuple[bytes, bytes]]:
     """Kind and body of each sound chunk; unsound ones that carry no pixels are passed over."""
     at = len(SIGNATURE)
     while at + 8 <= len(data):
@@ -71,10 +133,10 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         critical = kind[:1].isupper()
         if kind == b"IEND":
             return
-        if critical and len(checksum) < 4:
+        if critical and len(checksum) < 4 and not damaged_pixels:
             raise ValueError("the PNG is truncated")
         if checksum == struct.pack(">L", zlib.crc32(body, zlib.crc32(kind))):
             yield kind, body
-        elif critical:
+        elif critical and not damaged_pixels:
             raise ValueError(f"bad checksum in {kind.decode('latin-1')!r}")
         at += 12 + length

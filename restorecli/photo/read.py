@@ -9,8 +9,9 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+import numpy as np
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
@@ -23,13 +24,17 @@ from PIL import (
 )
 
 from restorecli.errors import PhotoError
-from restorecli.photo import metadata, png
+from restorecli.photo import colour, jpeg, metadata, photoshop, png, tiff
 from restorecli.photo.damage import failure
-from restorecli.photo.formats import HEAD_BYTES, TITLES, known_but_unsupported, sniff
+from restorecli.photo.extras import DECODERS
+from restorecli.photo.formats import HEAD_BYTES, TITLES, sniff
 from restorecli.photo.guards import check_size, check_tiff, quiet_pillow, webp_size
+from restorecli.photo.isobmff import properties_of
 from restorecli.photo.names import shown
 from restorecli.photo.photo import Photo
 from restorecli.photo.pixels import deep_pixels, is_deep, shallow_pixels, upright
+from restorecli.photo.webp import webp_chunks
+from restorecli.photo.xmp import checked_xmp, upright_xmp
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +49,6 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "gif": GifImagePlugin.GifImageFile,
 }
 _SUBFILE_TYPE, _COPY_OR_MASK = 254, 0b101
-_SUBSAMPLINGS = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 
 
 def read_photo(source: str | Path | bytes, *, max_pixels: int = 400_000_000, name: str | None = None) -> Photo:
@@ -54,8 +58,9 @@ def read_photo(source: str | Path | bytes, *, max_pixels: int = 400_000_000, nam
     refused from its header, before memory for them is taken. Malformed EXIF, XMP or ICC is left out and logged. Of a
     file of several pictures (an animation, the pages of a TIFF) the first is read, and that is logged too.
 
-    :class:`PhotoError` of the kind ``missing``, ``empty``, ``not_a_photo``, ``truncated``, ``too_large`` or
-    ``unreadable`` when there is nothing to return.
+    :class:`PhotoError` of the kind ``missing``, ``empty``, ``not_a_photo``, ``truncated``, ``too_large``,
+    ``colour`` (linear or HDR values), ``extra`` (its decoder is not installed) or ``unreadable`` when there is nothing
+    to return.
     """
     label = shown(name or ("the photo" if isinstance(source, bytes) else source))
     with _opened(source, label) as file:
@@ -131,15 +136,14 @@ def _known_format(file: IO[bytes], label: str) -> str:
     if not head:
         raise PhotoError(f"{label}: the file is empty; copy it again from where it came", kind="empty")
     found = sniff(head)
-    if found:
-        return found
-    other = known_but_unsupported(head)
-    if other:
-        raise PhotoError(f"{label}: {other} is not supported; convert it to JPEG, PNG or TIFF first", kind="unreadable")
-    raise PhotoError(f"{label}: not a photo; wanted is {', '.join(TITLES.values())}", kind="not_a_photo")
+    if found is None:
+        raise PhotoError(f"{label}: not a photo; wanted is {', '.join(TITLES.values())}", kind="not_a_photo")
+    return found
 
 
 def _decode(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
+    if format in DECODERS:
+        return _decode_by_extra(file, format, max_pixels, label)
     if format == "webp":
         # Pillow takes memory for a WebP's canvas when it opens it.
         check_size(*webp_size(file), max_pixels, label)
@@ -148,46 +152,78 @@ def _decode(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
     except (PhotoError, MemoryError):
         raise
     except Exception as error:
-        if format != "png":
+        if format not in ("png", "jpeg"):
             raise
         _log.debug("%s: tried again without what may be malformed: %s", label, error)
-    return _decode_png_without_malformed(file, max_pixels, label)
+    return _decode_without_malformed(file, format, max_pixels, label)
 
 
-def _decode_png_without_malformed(file: IO[bytes], max_pixels: int, label: str) -> Photo:
-    """A PNG whose texts or profile Pillow stumbled over: with the sound ones if that will do, else with none."""
+def _decode_without_malformed(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
+    """A photo whose metadata Pillow stumbled over: with the sound ones if that will do, else with none."""
     file.seek(0)
     data = file.read()
-    sound = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.ABOUT, png.PIXELS)
-    try:
-        photo = _decode_whole(io.BytesIO(sound), "png", max_pixels, label)
-    except (PhotoError, MemoryError):
-        raise
-    except Exception:
-        bare = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.PIXELS)
-        photo = _decode_whole(io.BytesIO(bare), "png", max_pixels, label)
+    if format == "jpeg":
+        photo = _decode_whole(io.BytesIO(jpeg.bare(data)), format, max_pixels, label)
+    else:
+        sound = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.ABOUT, png.PIXELS)
+        try:
+            photo = _decode_whole(io.BytesIO(sound), format, max_pixels, label)
+        except (PhotoError, MemoryError):
+            raise
+        except Exception:
+            bare = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.PIXELS)
+            photo = _decode_whole(io.BytesIO(bare), format, max_pixels, label)
     _log.warning("%s: malformed metadata are left out", label)
     return photo
+
+
+def _decode_by_extra(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
+    file.seek(0)
+    with _named(label):
+        found = DECODERS[format](file.read(), max_pixels, label)
+    if found.pictures > 1:
+        _log.warning("%s: only the first of its pictures is restored", label)
+    return _photo(
+        found.values,
+        found.alpha,
+        format=format,
+        icc=found.icc,
+        exif=found.exif,
+        xmp=found.xmp,
+        rotated=False,
+        primaries=found.primaries,
+        transfer=found.transfer,
+        coding=found.coding,
+        label=label,
+    )
 
 
 def _decode_whole(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
     image = _PLUGINS[format](file)
     check_size(*image.size, max_pixels, label)
+    about: dict[str, Any] = {}
     deep_file = is_deep(image, file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if tiff.is_raw(image):
+            return _decode_by_extra(file, "raw", max_pixels, label)
         check_tiff(image, max_pixels, label)
         # While its directory is still at hand: loading the pixels changes it.
         exif, orientation = metadata.exif_of_tiff(image), metadata.orientation_of_tiff(image)
+        about |= tiff.blocks_of(image)
     else:
         if deep_file:
+            about |= _about_png(file)
             file.seek(0)
             file = io.BytesIO(png.rearranged(file.read(), png.HEADER, png.TRANSPARENCY, png.ABOUT, png.PIXELS))
             image = PngImagePlugin.PngImageFile(file)
         else:
             # Only then does Pillow know of the EXIF and XMP that a PNG has behind its pixels.
             image.load()
+            about |= _ABOUT[format](file) if format in _ABOUT else {}
         exif = image.info.get("exif")
         orientation = metadata.orientation_of(exif)
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        about["coding"] = jpeg.coding_of(image)
     if deep_file:
         pixels, alpha = deep_pixels(image, file)
         icc = image.info.get("icc_profile")
@@ -195,15 +231,94 @@ def _decode_whole(file: IO[bytes], format: str, max_pixels: int, label: str) -> 
         pixels, alpha, icc = shallow_pixels(image, file)
     # Pillow turns the TIFFs that it loads, and nothing else.
     turn = 1 if format == "tiff" and not deep_file else orientation
-    pixels, alpha = upright(pixels, turn), None if alpha is None else upright(alpha, turn)
-    height, width, channels = pixels.shape
-    return Photo(
-        pixels=pixels,
-        alpha=alpha,
+    return _photo(
+        upright(pixels, turn),
+        None if alpha is None else upright(alpha, turn),
         format=format,
-        icc=metadata.checked_icc(icc, ("RGB",) if channels == 3 else ("GRAY", "RGB")),
-        exif=metadata.upright_exif(exif, width, height),
-        xmp=metadata.upright_xmp(image.info.get("xmp"), rotated=orientation != 1),
+        icc=icc,
+        exif=exif,
+        xmp=image.info.get("xmp"),
+        rotated=orientation != 1,
         dpi=metadata.checked_dpi(image.info.get("dpi"), swapped=orientation >= 5),
-        jpeg_subsampling=_SUBSAMPLINGS.get(JpegImagePlugin.get_sampling(image)),
+        label=label,
+        **about,
     )
+
+
+def _photo(
+    values: np.ndarray,
+    alpha: np.ndarray | None,
+    *,
+    icc: bytes | None,
+    exif: bytes | None,
+    xmp: bytes | str | None,
+    rotated: bool,
+    label: str,
+    primaries: int = 2,
+    transfer: int = 2,
+    **others: Any,
+) -> Photo:
+    """The photo of upright values of a file and of what the file says about them; ``rotated``: by what it says.
+
+    :class:`PhotoError` of the kind ``colour`` when the values are linear, or HDR.
+    """
+    height, width, channels = values.shape
+    icc = metadata.checked_icc(icc, {1: ("GRAY", "RGB"), 3: ("RGB",), 4: ("CMYK",)}[channels])
+    try:
+        with _named(label):
+            if icc is None and channels < 4:
+                colour.check_transfer(transfer)
+                icc = colour.profile_of(primaries) if channels == 3 else None
+            encoding = colour.encoding_of(icc, channels)
+    except ValueError as error:
+        _log.warning("a malformed ICC profile is left out: %s", error)
+        icc, encoding = None, colour.encoding_of(None, channels)
+    return Photo(
+        pixels=values if encoding is None else colour.seen(values, encoding),
+        alpha=alpha,
+        native=None if encoding is None else values,
+        icc=icc,
+        exif=metadata.upright_exif(exif, width, height),
+        xmp=upright_xmp(checked_xmp(xmp), rotated=rotated, width=width, height=height),
+        **others,
+    )
+
+
+@contextlib.contextmanager
+def _named(label: str) -> Iterator[None]:
+    """Put the photo's name before what is wrong with it."""
+    try:
+        yield
+    except PhotoError as error:
+        if str(error).startswith(label):
+            raise
+        raise PhotoError(f"{label}: {error}", kind=error.kind) from error
+
+
+def _about_jpeg(file: IO[bytes]) -> dict[str, Any]:
+    file.seek(0)
+    segments, resources = jpeg.segments_of(file.read())
+    resources, iptc = photoshop.split(resources)
+    return {"segments": segments, "photoshop": resources, "iptc": iptc}
+
+
+def _about_png(file: IO[bytes]) -> dict[str, Any]:
+    file.seek(0)
+    notes = png.notes_of(file.read())
+    return {"texts": notes.texts, "iptc": notes.iptc, "primaries": notes.primaries, "transfer": notes.transfer}
+
+
+def _about_webp(file: IO[bytes]) -> dict[str, Any]:
+    file.seek(0)
+    return {"lossless": b"VP8L" in webp_chunks(file.read())}
+
+
+def _about_avif(file: IO[bytes]) -> dict[str, Any]:
+    file.seek(0)
+    found = properties_of(file.read())
+    if found.bits > 8:
+        _log.warning("an AVIF of %d bits a channel is read with 8", found.bits)
+    return {"primaries": found.primaries, "transfer": found.transfer}
+
+
+_ABOUT = {"jpeg": _about_jpeg, "png": _about_png, "webp": _about_webp, "avif": _about_avif}

@@ -5,41 +5,107 @@ from __future__ import annotations
 import io
 import logging
 import struct
+from typing import Any
 
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from restorecli.photo import photoshop
 from restorecli.photo.metadata import EXIF_IFD, GPS_IFD, ORIENTATION, TIFF_LAYOUT
 
 _log = logging.getLogger(__name__)
 
 _SAMPLES, _STRIP_OFFSETS, _STRIP_BYTES, _EXTRA_SAMPLES = 277, 273, 279, 338
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _INCH = 282, 283, 296, 2
-_XMP, _ICC = 700, 34675
+_XMP, _ICC, _IPTC, _PHOTOSHOP = 700, 34675, 33723, 34377
+_SUBFILE_TYPE, _DNG_VERSION, _REDUCED = 254, 50706, 1
+_PHOTOMETRIC, _CMYK, _OF_SENSORS = 262, 5, (32803, 34892)
+_WIDTH, _BITS, _PREDICTOR = 256, 258, 317
 _BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
 _UNASSOCIATED_ALPHA = 2
 
 
+def is_raw(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether an open TIFF is a camera RAW: a DNG, or one whose first picture is but a preview of what follows."""
+    tags = image.tag_v2
+    return _DNG_VERSION in tags or tags.get(_SUBFILE_TYPE) == _REDUCED or tags.get(_PHOTOMETRIC) in _OF_SENSORS
+
+
+def blocks_of(image: TiffImagePlugin.TiffImageFile) -> dict[str, Any]:
+    """IPTC and Photoshop's resources of an open TIFF, as fields of a photo."""
+    try:
+        resources, iptc = photoshop.split(_bytes(image.tag_v2, _PHOTOSHOP) or b"")
+        return {"photoshop": resources, "iptc": _bytes(image.tag_v2, _IPTC) or iptc}
+    except Exception as error:  # Pillow raises all kinds over odd tags; the photo is not lost over it
+        _log.warning("malformed IPTC is left out: %s", error)
+        return {}
+
+
+def _bytes(tags: ImageFileDirectory_v2, tag: int) -> bytes | None:
+    value = tags.get(tag)
+    if isinstance(value, tuple) and all(isinstance(number, int) for number in value):
+        # Adobe's own mistake, which others repeat: bytes that are declared as whole numbers.
+        return struct.pack(("<" if tags.prefix == b"II" else ">") + f"{len(value)}L", *value)
+    return value if isinstance(value, bytes) else None
+
+
+def as_grey_alpha(data: bytes) -> bytes:
+    """A grey 16-bit TIFF of width 2 W without predictor, in which grey and alpha take turns, as one of width W.
+
+    The bytes of a row are the same in both.
+    """
+    directory = _directory(data)
+    strips = _strips(directory, data)
+    directory[_WIDTH] //= 2
+    directory[_SAMPLES], directory[_BITS] = 2, (16, 16)
+    return _joined(directory, strips, None)
+
+
+def as_cmyk(data: bytes) -> bytes:
+    """A TIFF of four channels, declared as CMYK."""
+    directory = _directory(data)
+    strips = _strips(directory, data)
+    directory[_PHOTOMETRIC] = _CMYK
+    directory.pop(_EXTRA_SAMPLES, None)
+    return _joined(directory, strips, None)
+
+
 def with_metadata(
-    data: bytes, *, icc: bytes | None, exif: bytes | None, xmp: bytes | None, dpi: tuple[float, float] | None
+    data: bytes,
+    *,
+    icc: bytes | None,
+    exif: bytes | None,
+    xmp: bytes | None,
+    dpi: tuple[float, float] | None,
+    iptc: bytes | None = None,
+    resources: bytes | None = None,
 ) -> bytes:
-    """A finished little-endian TIFF in strips, written anew with profile, EXIF, XMP and resolution in its directory.
+    """A finished little-endian TIFF in strips, written anew with all of this in its directory.
 
     An alpha channel (the second or fourth sample) is declared as not premultiplied, which not every encoder does.
     """
     directory = _directory(data)
-    strips = [data[at : at + size] for at, size in zip(directory[_STRIP_OFFSETS], directory[_STRIP_BYTES], strict=True)]
-    if directory.get(_SAMPLES, 1) in (2, 4):
+    strips = _strips(directory, data)
+    if directory.get(_SAMPLES, 1) in (2, 4) and directory.get(_PHOTOMETRIC) != _CMYK:
         directory[_EXTRA_SAMPLES] = _UNASSOCIATED_ALPHA
     if icc:
         directory.tagtype[_ICC] = _UNDEFINED
         directory[_ICC] = icc
-    if xmp:
-        directory.tagtype[_XMP] = _BYTE
-        directory[_XMP] = xmp
+    for tag, kind, block in ((_XMP, _BYTE, xmp), (_IPTC, _UNDEFINED, iptc), (_PHOTOSHOP, _BYTE, resources)):
+        if block:
+            directory.tagtype[tag] = kind
+            directory[tag] = block
     if dpi:
         directory[_X_RESOLUTION], directory[_Y_RESOLUTION] = dpi
         directory[_RESOLUTION_UNIT] = _INCH
+    return _joined(directory, strips, exif)
+
+
+def _strips(directory: ImageFileDirectory_v2, data: bytes) -> list[bytes]:
+    return [data[at : at + size] for at, size in zip(directory[_STRIP_OFFSETS], directory[_STRIP_BYTES], strict=True)]
+
+
+def _joined(directory: ImageFileDirectory_v2, strips: list[bytes], exif: bytes | None) -> bytes:
     # Pillow counts strip offsets from the end of the directory, which it writes first.
     offsets = [0]
     for strip in strips[:-1]:

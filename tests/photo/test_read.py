@@ -50,14 +50,14 @@ def as_viewers_show(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def test_jpeg_keeps_what_it_was(subsampling: str, options: dict[str, bool]) -> None:
     data = saved(smooth(40, 60), "JPEG", subsampling=subsampling, quality=95, dpi=(300, 150), **options)
     photo = read_photo(data)
-    assert (photo.format, photo.jpeg_subsampling, photo.dpi) == ("jpeg", subsampling, (300, 150))
+    assert (photo.format, photo.coding.subsampling, photo.dpi) == ("jpeg", subsampling, (300, 150))
     assert photo.pixels.dtype == np.uint8 and photo.alpha is None
     assert np.array_equal(photo.pixels, np.asarray(Image.open(io.BytesIO(data))))
 
 
 def test_grey_jpeg_has_one_channel() -> None:
     photo = read_photo(saved(smooth(40, 60, 1), "JPEG"))
-    assert photo.pixels.shape == (40, 60, 1) and photo.jpeg_subsampling is None
+    assert photo.pixels.shape == (40, 60, 1) and photo.coding.subsampling is None
 
 
 def test_cmyk_becomes_srgb_without_a_profile() -> None:

@@ -74,7 +74,7 @@ def test_lossy_formats_stay_close(format: str, channels: int) -> None:
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
 def test_jpeg_keeps_its_subsampling(subsampling: str) -> None:
     photo = read_photo(saved(smooth(40, 60), "JPEG", subsampling=subsampling))
-    assert reread(photo).jpeg_subsampling == subsampling
+    assert reread(photo).coding.subsampling == subsampling
 
 
 def test_grey_stays_grey() -> None:
