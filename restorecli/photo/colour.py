@@ -145,8 +145,9 @@ class _Neutral:
 def encoding_of(icc: bytes | None, channels: int) -> Encoding | None:
     """How values of ``channels`` channels (1, 3 or 4: CMYK) with the profile ``icc`` are to be read; None: as sRGB.
 
-    ``icc`` is for as many channels (grey may also have one for RGB), or None. :class:`PhotoError` of the kind ``colour`` for a
-    profile of linear or HDR values; :class:`ValueError` when the profile is broken, or leads one way only.
+    ``icc`` is for as many channels (grey may also have one for RGB), or None. :class:`PhotoError` of the kind
+    ``colour`` for a profile of linear or HDR values; :class:`ValueError` when the profile is broken, or leads one way
+    only.
     """
     if icc is None:
         return _PlainInks() if channels == 4 else None
@@ -193,10 +194,8 @@ def profile_of(primaries: int) -> bytes | None:
         return None
     from imagecodecs import cms_profile
 
-    curve = decoded(np.linspace(0, 1, 4096, dtype=np.float32))
-    return bytes(
-        cms_profile("rgb", whitepoint=_D65, primaries=_PRIMARIES[primaries], transferfunction=np.rint(curve * _LEVELS))
-    )
+    curve = np.rint(decoded(np.linspace(0, 1, 1024, dtype=np.float32)) * _LEVELS).astype(np.uint16)
+    return bytes(cms_profile("rgb", whitepoint=_D65, primaries=_PRIMARIES[primaries], transferfunction=curve))
 
 
 def seen(native: np.ndarray, encoding: Encoding) -> np.ndarray:
@@ -219,6 +218,8 @@ def returned(native: np.ndarray, pixels: np.ndarray, encoding: Encoding) -> np.n
         light = encoding.linear(_planes(native[rows]))
         before, after = _shown(light), _planes(pixels[rows])
         changed = np.flatnonzero((before != after).any(axis=0))
+        if not len(changed):
+            continue
         before, after = before[:, changed], after[:, changed]
         wanted = encoding.encoded(light[:, changed] + _LIGHT[after] - _LIGHT[before])
         band = result[rows].reshape(-1, native.shape[2])

@@ -144,6 +144,7 @@ def quality_of(table: tuple[int, ...], *, colour: bool = False) -> int:
 def _libjpeg_table(quality: int, colour: bool) -> np.ndarray:
     file = io.BytesIO()
     Image.new("YCbCr", (8, 8)).save(file, "JPEG", quality=quality)
+    file.seek(0)
     with JpegImagePlugin.JpegImageFile(file) as image:
         return np.array(image.quantization[int(colour)])
 

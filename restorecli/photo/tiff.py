@@ -24,6 +24,11 @@ _WIDTH, _BITS, _PREDICTOR = 256, 258, 317
 _BYTE, _SHORT, _LONG, _UNDEFINED = 1, 3, 4, 7
 _UNASSOCIATED_ALPHA = 2
 
+for _order in (b"II", b"MM"):
+    for _extra in (0, 1, 2):
+        # Pillow does not open grey with alpha of 16 bits, which others decode, and so would not tell of its tags.
+        TiffImagePlugin.OPEN_INFO.setdefault((_order, 1, (1,), 1, (16, 16), (_extra,)), ("LA", "LA"))
+
 
 def is_raw(image: TiffImagePlugin.TiffImageFile) -> bool:
     """Whether an open TIFF is a camera RAW: a DNG, or one whose first picture is but a preview of what follows."""

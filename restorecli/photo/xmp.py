@@ -10,6 +10,7 @@ from xml.sax.saxutils import quoteattr
 
 _log = logging.getLogger(__name__)
 
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _RDF_END = re.compile(rb"</rdf:RDF\s*>")
 _ABOUT = re.compile(rb"""<rdf:Description\b[^>]*?\brdf:about\s*=\s*("[^"]*"|'[^']*')""", re.DOTALL)
 _HISTORY_END = re.compile(rb"</rdf:Seq\s*>\s*</xmpMM:History\s*>")
@@ -33,7 +34,9 @@ def checked_xmp(packet: bytes | str | None) -> bytes | None:
     """The packet, None (and a warning) when it is no sound XMP."""
     if not packet:
         return None
-    data = (packet.encode() if isinstance(packet, str) else bytes(packet)).rstrip(b"\0")
+    data = packet.encode() if isinstance(packet, str) else bytes(packet)
+    if not data.startswith(_UTF_16):
+        data = data.rstrip(b"\0")
     parser = expat.ParserCreate()
 
     def refuse(*_: object) -> None:

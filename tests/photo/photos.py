@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zlib
 from io import BytesIO
 from typing import Any
@@ -90,3 +91,56 @@ def exif_block(
         second = directory(second_at, [(0x0201, 4, 1, long(image_at)), (0x0202, 4, 1, long(len(thumbnail)))])
     head = b"II*\0" if order == "<" else b"MM\0*"
     return head + long(8) + first(details_at, second_at if thumbnail else 0) + details + second + thumbnail
+
+
+def rgb_profile(
+    gamma: float = 2.2, primaries: tuple[float, ...] = (0.64, 0.33, 1, 0.21, 0.71, 1, 0.15, 0.06, 1)
+) -> bytes:
+    """A wide-gamut profile; its primaries are those of Adobe RGB unless told otherwise."""
+    from imagecodecs import cms_profile
+
+    return bytes(cms_profile("rgb", whitepoint=(0.3127, 0.3290, 1), primaries=primaries, gamma=gamma))
+
+
+def grey_profile(gamma: float) -> bytes:
+    from imagecodecs import cms_profile
+
+    return bytes(cms_profile("gray", whitepoint=(0.3127, 0.3290, 1), gamma=gamma))
+
+
+def cmyk_profile() -> bytes:
+    """A printer's profile of tables: what is printed is the inks' product, and black takes the place of all it can."""
+    from skimage import color
+
+    def lut(grid: int, outputs: int, values: np.ndarray, inputs: int) -> bytes:
+        head = b"mft2" + bytes(4) + bytes([inputs, outputs, grid, 0])
+        identity = struct.pack(">9l", *(65536 * (row == column) for row in range(3) for column in range(3)))
+        line = struct.pack(">2H", 0, 65535)
+        clut = np.rint(np.clip(values, 0, 1) * 65535).astype(">u2").tobytes()
+        return head + identity + struct.pack(">2H", 2, 2) + line * inputs + clut + line * outputs
+
+    c, m, y, k = np.meshgrid(*[np.linspace(0, 1, 9)] * 4, indexing="ij")
+    printed = (1 - np.stack([c, m, y], -1)) * (1 - k[..., None])
+    lab = color.rgb2lab(printed.reshape(1, -1, 3), illuminant="D50")[0]
+    to_lab = lut(
+        9, 3, np.stack([lab[:, 0] / 100, (lab[:, 1] + 128) / 256, (lab[:, 2] + 128) / 256], -1) * 0xFF00 / 0xFFFF, 4
+    )
+    light, a, b = np.meshgrid(*[np.linspace(0, 0xFFFF / 0xFF00, 33)] * 3, indexing="ij")
+    wanted = np.stack([light * 100, a * 256 - 128, b * 256 - 128], -1).reshape(1, -1, 3)
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rgb = np.clip(color.lab2rgb(wanted, illuminant="D50")[0], 0, 1)
+    black = 1 - rgb.max(axis=1, keepdims=True)
+    to_inks = lut(33, 4, np.hstack([1 - rgb / np.maximum(1 - black, 1e-6), black]), 3)
+    text = b"text" + bytes(4) + b"none\0"
+    name = b"desc" + bytes(4) + struct.pack(">L", 5) + b"CMYK\0" + bytes(78)
+    white = b"XYZ " + bytes(4) + struct.pack(">3l", 63190, 65536, 54061)
+    tags = [(b"desc", name), (b"cprt", text), (b"wtpt", white), (b"A2B0", to_lab), (b"B2A0", to_inks)]
+    at, table, bodies = 128 + 4 + 12 * len(tags), b"", b""
+    for kind, body in tags:
+        body += bytes(-len(body) % 4)
+        table += struct.pack(">4sLL", kind, at + len(bodies), len(body))
+        bodies += body
+    header = struct.pack(">L4sL4s4s4s", at + len(bodies), bytes(4), 0x02400000, b"prtr", b"CMYK", b"Lab ") + bytes(12)
+    header = (header + b"acsp").ljust(68, b"\0") + struct.pack(">3l", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">L", len(tags)) + table + bodies

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from PIL import Image
 
 from restorecli.photo import metadata
 
-from .photos import MAKER_NOTE, XMP, exif_block
+from .photos import MAKER_NOTE, exif_block
 
 THUMBNAIL = b"\xff\xd8" + bytes(500) + b"\xff\xd9"
 
@@ -82,15 +84,20 @@ def test_no_exif_is_too_broken(junk: bytes, at: int, order: str) -> None:
         metadata.without_orientation(after)
 
 
-def test_xmp() -> None:
-    element = XMP.replace(b' tiff:Orientation="6"/>', b"><tiff:Orientation> 8 </tiff:Orientation></rdf:Description>")
-    assert metadata.upright_xmp(XMP, rotated=False) == XMP
-    assert b'tiff:Orientation="1"' in (metadata.upright_xmp(XMP, rotated=True) or b"")
-    assert b"<tiff:Orientation> 1 <" in (metadata.upright_xmp(element, rotated=True) or b"")
-    utf16 = XMP.decode().encode("utf-16")
-    assert metadata.upright_xmp(utf16, rotated=False) == utf16
-    assert metadata.upright_xmp(b"junk", rotated=False) is None
-    assert metadata.upright_xmp(None, rotated=True) is None
+def test_fields_are_added_and_nothing_else_moves() -> None:
+    for order in "<>":
+        block = exif_block(1, order=order, size=(3, 4))
+        longer = metadata.with_fields(block, {metadata.SOFTWARE: "a program", 0x011A: Fraction(300), 0x0128: 2})
+        assert longer[8 : len(block)] == block[8:]
+        found = Image.Exif()
+        found.load(longer)
+        assert (found[metadata.SOFTWARE], found[0x011A], found[0x0128]) == ("a program", 300, 2)
+        assert found[0x010F] == "A Camera" and found.get_ifd(metadata.EXIF_IFD)[0x927C] == MAKER_NOTE
+        again = metadata.with_fields(longer, {metadata.SOFTWARE: "another"})
+        assert metadata.has_field(again, metadata.SOFTWARE) and not metadata.has_field(block, metadata.SOFTWARE)
+    found = Image.Exif()
+    found.load(metadata.with_fields(None, {metadata.SOFTWARE: "a program"}))
+    assert dict(found) == {metadata.SOFTWARE: "a program"}
 
 
 @pytest.mark.parametrize("dpi", [None, 72, (0, 0), (1, 1), (float("nan"), 72), (72, 1e9), ("a", "b"), (1, 2, 3)])
