@@ -32,12 +32,12 @@ def _ends_early(file: IO[bytes], format: str) -> bool:
             return size < int.from_bytes(head[4:8], "little") + 8
         if format == "bmp":
             return size < int.from_bytes(head[2:6], "little")
-        if format == "avif":
+        if format in ("avif", "heic"):
             return _last_box_ends(file, size) > size
         if format == "tiff":
             return _directory_ends(file, head) > size
         file.seek(max(0, size - 4096))
-        return {"jpeg": b"\xff\xd9", "png": b"IEND", "gif": b";"}[format] not in file.read()
+        return {"jpeg": b"\xff\xd9", "png": b"IEND", "gif": b";"}.get(format, b"") not in file.read()
     except (OSError, ValueError):
         return False
 

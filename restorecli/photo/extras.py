@@ -14,6 +14,7 @@ from restorecli.errors import PhotoError
 from restorecli.photo.formats import EXTRAS, TITLES
 from restorecli.photo.guards import check_size
 from restorecli.photo.jpeg import Coding
+from restorecli.photo.metadata import about_raw
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ def encode_jxl(
 
 
 def decode_raw(data: bytes, max_pixels: int, label: str) -> Decoded:
-    """A camera RAW, developed to 16-bit sRGB with the camera's white balance; its preview's EXIF, where it has one."""
+    """A camera RAW, developed to 16-bit sRGB with the camera's white balance; EXIF is its preview's, or its own."""
     rawpy = decoder_of("raw")
     with rawpy.imread(io.BytesIO(data)) as raw:
         check_size(raw.sizes.width, raw.sizes.height, max_pixels, label)
@@ -174,7 +175,8 @@ def decode_raw(data: bytes, max_pixels: int, label: str) -> Decoded:
         except (rawpy.LibRawError, AttributeError) as error:
             _log.debug("%s: no preview: %s", label, error)
         values = raw.postprocess(use_camera_wb=True, output_bps=16, gamma=(2.4, 12.92))
-    return Decoded(np.ascontiguousarray(values), exif=exif)
+    own, xmp = about_raw(data)
+    return Decoded(np.ascontiguousarray(values), exif=exif or own, xmp=xmp)
 
 
 def _exif_of_jpeg(data: bytes) -> bytes | None:

@@ -26,6 +26,9 @@ EXIF_IFD = 0x8769
 GPS_IFD = 0x8825
 INTEROP_IFD = 0xA005
 _PIXEL_WIDTH, _PIXEL_HEIGHT = 0xA002, 0xA003
+_XMP = 700
+_OF_SENSORS, _FIRST_OF_DNG = {33421, 33422, 37398, 37399}, 50706
+"""Tags of camera RAW that say how to develop it, which has been done then."""
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 _ASCII, _SHORT, _LONG, _RATIONAL, _IFD_POINTER = 2, 3, 4, 5, 13
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -256,6 +259,23 @@ def exif_of_tiff(image: Image.Image) -> bytes | None:
     except Exception as error:  # whatever is wrong with the tags, the photo is not lost over it
         _log.warning("malformed EXIF is left out: %s", error)
         return None
+
+
+def about_raw(data: bytes) -> tuple[bytes | None, bytes | None]:
+    """EXIF and XMP of a camera RAW that is built like a TIFF; None where there is none, or nothing to be made of it."""
+    if not data.startswith((b"II*\0", b"MM\0*")):
+        return None, None
+    try:
+        found = Image.Exif()
+        found.load(b"Exif\0\0" + data)
+        xmp = found.get(_XMP)
+        for tag in list(found):
+            if tag in TIFF_LAYOUT or tag in _OF_SENSORS or tag >= _FIRST_OF_DNG:
+                del found[tag]
+        return without_prefix(found.tobytes()) if len(found) else None, xmp if isinstance(xmp, bytes) else None
+    except Exception as error:  # as above
+        _log.debug("nothing to be made of the tags of a camera RAW: %s", error)
+        return None, None
 
 
 def orientation_of_tiff(image: Image.Image) -> int:

@@ -144,6 +144,8 @@ def _known_format(file: IO[bytes], label: str) -> str:
 def _decode(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
     if format in DECODERS:
         return _decode_by_extra(file, format, max_pixels, label)
+    if format == "tiff" and tiff.is_raw(file):
+        return _decode_by_extra(file, "raw", max_pixels, label)
     if format == "webp":
         # Pillow takes memory for a WebP's canvas when it opens it.
         check_size(*webp_size(file), max_pixels, label)
@@ -204,8 +206,6 @@ def _decode_whole(file: IO[bytes], format: str, max_pixels: int, label: str) -> 
     about: dict[str, Any] = {}
     deep_file = is_deep(image, file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        if tiff.is_raw(image):
-            return _decode_by_extra(file, "raw", max_pixels, label)
         check_tiff(image, max_pixels, label)
         # While its directory is still at hand: loading the pixels changes it.
         exif, orientation = metadata.exif_of_tiff(image), metadata.orientation_of_tiff(image)

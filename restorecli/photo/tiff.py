@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
-from typing import Any
+from typing import IO, Any, Literal
 
 from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
@@ -30,9 +30,21 @@ for _order in (b"II", b"MM"):
         TiffImagePlugin.OPEN_INFO.setdefault((_order, 1, (1,), 1, (16, 16), (_extra,)), ("LA", "LA"))
 
 
-def is_raw(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Whether an open TIFF is a camera RAW: a DNG, or one whose first picture is but a preview of what follows."""
-    tags = image.tag_v2
+def is_raw(file: IO[bytes]) -> bool:
+    """Whether a TIFF is a camera RAW: a DNG, or one whose first picture is but a preview, or a sensor's mosaic.
+
+    From its first directory, as Pillow does not open all of them. The file is left at its start.
+    """
+    file.seek(0)
+    head = file.read(8)
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    file.seek(int.from_bytes(head[4:8], order))
+    fields = file.read(12 * int.from_bytes(file.read(2), order))
+    file.seek(0)
+    tags: dict[int, int] = {}
+    for at in range(0, len(fields) - 11, 12):
+        tag, kind = (int.from_bytes(fields[place : place + 2], order) for place in (at, at + 2))
+        tags[tag] = int.from_bytes(fields[at + 8 : at + (10 if kind == _SHORT else 12)], order)
     return _DNG_VERSION in tags or tags.get(_SUBFILE_TYPE) == _REDUCED or tags.get(_PHOTOMETRIC) in _OF_SENSORS
 
 

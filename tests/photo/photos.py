@@ -144,3 +144,41 @@ def cmyk_profile() -> bytes:
     header = struct.pack(">L4sL4s4s4s", at + len(bodies), bytes(4), 0x02400000, b"prtr", b"CMYK", b"Lab ") + bytes(12)
     header = (header + b"acsp").ljust(68, b"\0") + struct.pack(">3l", 63190, 65536, 54061)
     return header.ljust(128, b"\0") + struct.pack(">L", len(tags)) + table + bodies
+
+
+def heic_file(pixels: np.ndarray, **options: Any) -> bytes:
+    """(H, W, 1, 3 or 4) uint8, or uint16 for 10 bits."""
+    import pillow_heif
+
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[2]] + (";16" if pixels.dtype == np.uint16 else "")
+    file = BytesIO()
+    image = pillow_heif.from_bytes(mode=mode, size=pixels.shape[1::-1], data=pixels.tobytes())
+    image.save(file, quality=90, **options)
+    return file.getvalue()
+
+
+def dng_file(height: int = 96, width: int = 128) -> bytes:
+    """A camera RAW of a sensor with an RGGB mosaic, 12 bits, of :func:`smooth` in linear light."""
+    import tifffile
+
+    light = (smooth(height, width, dtype=np.uint16) / 65535) ** 2.2
+    mosaic = light[..., 1].copy()
+    mosaic[::2, ::2], mosaic[1::2, 1::2] = light[::2, ::2, 0], light[1::2, 1::2, 2]
+    to_camera = [(3240970, 10**6), (-1537383, 10**6), (-498611, 10**6), (-969244, 10**6), (1875968, 10**6)]
+    to_camera += [(41555, 10**6), (55630, 10**6), (-203977, 10**6), (1056972, 10**6)]
+    tags = [
+        (271, 2, 0, "A Camera", True),
+        (274, 3, 1, 6, True),
+        (33421, 3, 2, (2, 2), True),
+        (33422, 1, 4, bytes([0, 1, 1, 2]), True),
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True),
+        (50708, 2, 0, "A Camera", True),
+        (50717, 4, 1, 4095, True),
+        (50721, 10, 9, tuple(number for pair in to_camera for number in pair), True),
+        (50728, 5, 3, (1, 1, 1, 1, 1, 1), True),
+        (50778, 3, 1, 21, True),
+    ]
+    file = BytesIO()
+    mosaic = np.rint(mosaic * 4095).astype(np.uint16)
+    tifffile.imwrite(file, mosaic, photometric=32803, extratags=tags, software=False, metadata=None)
+    return file.getvalue()
