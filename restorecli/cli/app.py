@@ -7,7 +7,6 @@ This module, and every module that it imports, leaves torch, onnxruntime and cv2
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -93,9 +92,10 @@ def run(arguments: Sequence[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough of it; Python would try once more to write what is left, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as error:
+        # Whoever read our output has enough of it: Typer has seen to it that Python does not complain at the end.
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
         return CLOSED_PIPE
     except MemoryError as error:
         console.error(f"memory ran out ({error or 'no more to be had'}): close other programs")

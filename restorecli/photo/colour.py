@@ -35,6 +35,7 @@ _PRIMARIES = {
     12: (0.680, 0.320, 1, 0.265, 0.690, 1, 0.150, 0.060, 1),
 }
 _SRGB_PRIMARIES = (0.64, 0.33, 1, 0.30, 0.60, 1, 0.15, 0.06, 1)
+_DATE, _A_DATE = slice(24, 36), bytes([7, 0xE8, 0, 1, 0, 1]) + bytes(6)
 _D65 = (0.3127, 0.3290, 1)
 _LINEAR_TRANSFER, _HDR_TRANSFERS = 8, {16: "PQ", 18: "HLG"}
 
@@ -195,7 +196,9 @@ def profile_of(primaries: int) -> bytes | None:
     from imagecodecs import cms_profile
 
     curve = np.rint(decoded(np.linspace(0, 1, 1024, dtype=np.float32)) * _LEVELS).astype(np.uint16)
-    return bytes(cms_profile("rgb", whitepoint=_D65, primaries=_PRIMARIES[primaries], transferfunction=curve))
+    profile = bytes(cms_profile("rgb", whitepoint=_D65, primaries=_PRIMARIES[primaries], transferfunction=curve))
+    # Not of the moment: the same command makes the same file.
+    return profile[: _DATE.start] + _A_DATE + profile[_DATE.stop :]
 
 
 def seen(native: np.ndarray, encoding: Encoding) -> np.ndarray:

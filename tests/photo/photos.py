@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import warnings
 import zlib
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -93,6 +94,7 @@ def exif_block(
     return head + long(8) + first(details_at, second_at if thumbnail else 0) + details + second + thumbnail
 
 
+@lru_cache
 def rgb_profile(
     gamma: float = 2.2, primaries: tuple[float, ...] = (0.64, 0.33, 1, 0.21, 0.71, 1, 0.15, 0.06, 1)
 ) -> bytes:
@@ -102,6 +104,7 @@ def rgb_profile(
     return bytes(cms_profile("rgb", whitepoint=(0.3127, 0.3290, 1), primaries=primaries, gamma=gamma))
 
 
+@lru_cache
 def grey_profile(gamma: float) -> bytes:
     from imagecodecs import cms_profile
 
