@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from restorecli.export import export_onnx
 from restorecli.models.unet import UNet, UNetConfig
+from restorecli.weights import resolve, save_network
 
 # As many levels as the shipped networks, so the stride is the same, but narrow and shallow.
 NARROW = {
@@ -33,3 +37,11 @@ def noise(height: int, width: int, channels: int = 3, dtype: type = np.uint8, se
     smooth = 0.5 + 0.4 * np.sin(x[..., None] / 37 + y[..., None] / 53 + phase)
     values = np.clip(smooth + random.normal(0, 0.05, (height, width, channels)), 0, 1)
     return np.rint(values * np.iinfo(dtype).max).astype(dtype)
+
+
+def save_weights(folder: Path, task: str) -> Path:
+    """A ``.safetensors`` file of a narrow network in ``folder``, with its ``.onnx`` beside it."""
+    network, path = narrow_network(task), folder / f"{task}.safetensors"
+    save_network(path, network, network.descriptor(task), {"version": "test"})
+    export_onnx(resolve(str(path), task), path.with_suffix(".onnx"))
+    return path

@@ -30,7 +30,9 @@ _XMP = 700
 _OF_SENSORS, _FIRST_OF_DNG = {33421, 33422, 37398, 37399}, 50706
 """Tags of camera RAW that say how to develop it, which has been done then."""
 _THUMBNAIL_OFFSET, _THUMBNAIL_LENGTH = 0x0201, 0x0202
-_ASCII, _SHORT, _LONG, _RATIONAL, _IFD_POINTER = 2, 3, 4, 5, 13
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _IFD_POINTER = 1, 2, 3, 4, 5, 7, 13
+_UNDEFINED_IN_EXIF = {0x8828, 0x9000, 0x9101, 0x927C, 0x9286, 0xA000, 0xA20C, 0xA300, 0xA301, 0xA302, 0xA40B}
+_UNDEFINED_IN_GPS = {0x001B, 0x001C}
 TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 """Bytes of one value of each type that a TIFF field can have."""
 
@@ -255,10 +257,21 @@ def exif_of_tiff(image: Image.Image) -> bytes | None:
         found.bigtiff = False
         for tag in TIFF_LAYOUT.intersection(found):
             del found[tag]
-        return without_prefix(found.tobytes()) if len(found) else None
+        return declared(found.tobytes()) if len(found) else None
     except Exception as error:  # whatever is wrong with the tags, the photo is not lost over it
         _log.warning("malformed EXIF is left out: %s", error)
         return None
+
+
+def declared(data: bytes) -> bytes:
+    """A TIFF structure of Pillow's making, in which what EXIF calls undefined is declared so, and not as bytes."""
+    block = _Block(data)
+    entries, _ = block.directory(block.first)
+    for pointer, tags in ((EXIF_IFD, _UNDEFINED_IN_EXIF), (GPS_IFD, _UNDEFINED_IN_GPS)):
+        for entry in block.pointed(entries, pointer):
+            if entry.tag in tags and entry.kind == _BYTE:
+                struct.pack_into(block.order + "H", block.data, entry.at + 2, _UNDEFINED)
+    return bytes(block.data)
 
 
 def about_raw(data: bytes) -> tuple[bytes | None, bytes | None]:
@@ -272,7 +285,7 @@ def about_raw(data: bytes) -> tuple[bytes | None, bytes | None]:
         for tag in list(found):
             if tag in TIFF_LAYOUT or tag in _OF_SENSORS or tag >= _FIRST_OF_DNG:
                 del found[tag]
-        return without_prefix(found.tobytes()) if len(found) else None, xmp if isinstance(xmp, bytes) else None
+        return declared(found.tobytes()) if len(found) else None, xmp if isinstance(xmp, bytes) else None
     except Exception as error:  # as above
         _log.debug("nothing to be made of the tags of a camera RAW: %s", error)
         return None, None

@@ -192,7 +192,8 @@ def _decode_by_extra(file: IO[bytes], format: str, max_pixels: int, label: str) 
         icc=found.icc,
         exif=found.exif,
         xmp=found.xmp,
-        rotated=False,
+        # By their decoders, whatever EXIF and XMP say.
+        rotated=True,
         primaries=found.primaries,
         transfer=found.transfer,
         coding=found.coding,

@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from restorecli.photo import photoshop
-from restorecli.photo.metadata import EXIF_IFD, GPS_IFD, ORIENTATION, TIFF_LAYOUT
+from restorecli.photo.metadata import EXIF_IFD, GPS_IFD, ORIENTATION, TIFF_LAYOUT, declared
 
 _log = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ def _header(directory: ImageFileDirectory_v2, exif: bytes | None) -> bytes:
             for tag in directory:
                 merged.tagtype[tag] = directory.tagtype[tag]
                 merged[tag] = directory[tag]
-            return _written(merged)
+            return declared(_written(merged))
         except Exception as error:  # Pillow raises all kinds over odd tags; the photo is not lost over it
             _log.warning("EXIF that cannot be written to a TIFF is left out: %s", error)
     return _written(directory)

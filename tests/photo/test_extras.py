@@ -58,7 +58,8 @@ def test_heic_keeps_what_it_carries() -> None:
     # The boxes turn it, not the EXIF, and once.
     assert photo.pixels.shape == (80, 64, 3) and photo.icc == WIDE and photo.coding.subsampling == "4:2:2"
     back = reread(photo)
-    assert (back.icc, back.xmp, back.coding.subsampling) == (WIDE, XMP, "4:2:2")
+    assert back.pixels.shape == (80, 64, 3)
+    assert (back.icc, back.xmp, back.coding.subsampling) == (WIDE, XMP.replace(b'"6"', b'"1"'), "4:2:2")
     found = Image.Exif()
     found.load(back.exif or b"")
     assert found[0x0112] == 1 and found.get_ifd(0x8769)[0x927C] == MAKER_NOTE
@@ -80,7 +81,7 @@ def test_jpeg_xl_comes_back(channels: int, transparent: bool) -> None:
     expected = smooth(64, 80, channels)
     assert np.array_equal(back.pixels, np.repeat(expected, 3, 2) if transparent and channels == 1 else expected)
     assert alpha is None or np.array_equal(back.alpha, alpha)
-    assert (back.format, back.exif, back.xmp) == ("jxl", exif, XMP)
+    assert (back.format, back.exif, back.xmp) == ("jxl", exif, XMP.replace(b'"6"', b'"1"'))
     photo = Photo(smooth(64, 80, channels), format="jxl")
     sizes = [len(encode_photo(photo, quality=quality)[0]) for quality in (10, 60, 95, 100)]
     assert sizes[0] < sizes[1] < sizes[2] != sizes[3]
