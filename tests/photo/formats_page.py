@@ -428,7 +428,7 @@ AFTER = """
   colours beyond sRGB stay beyond it. CMYK goes into JPEG and TIFF only; elsewhere it becomes sRGB. A YCCK JPEG is
   stored as CMYK. Lab TIFFs become sRGB. Photos without a profile are taken for sRGB. Linear, logarithmic, HDR photos
   (PQ, HLG, floating-point TIFF) are refused: made for another range of light, they would be mangled.
-- **Alpha** is never changed, but for what lossy coding does to it in HEIC and JPEG XL. What lies under fully transparent
+- **Alpha** is never changed, but for what lossy coding does to it in HEIC and JPEG XL. What lies under transparent
   pixels is neither changed nor seen by the network. HEIC and JPEG XL have no grey with alpha: it becomes RGBA.
 - **IPTC** has a place in JPEG and TIFF; in PNG it stands where ImageMagick and exiftool keep it. WebP, AVIF, HEIC and
   JPEG XL have none (the XMP often says the same).
