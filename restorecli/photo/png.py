@@ -17,6 +17,7 @@ TRANSPARENCY = (b"tRNS",)
 ABOUT = (b"eXIf", b"iCCP", b"iTXt", b"pHYs", b"tEXt", b"zTXt")
 PIXELS = (b"IDAT",)
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"tIME")
+_COLOURS = (b"sRGB", b"gAMA", b"cHRM")
 _XMP, _RAW_PROFILE, _RAW_IPTC = b"XML:com.adobe.xmp", b"Raw profile type ", b"Raw profile type iptc"
 _LARGEST_TEXT = 1 << 24
 _LINEAR_GAMMA = 100_000
@@ -39,7 +40,8 @@ class Notes:
     """What the smaller chunks of a PNG say."""
 
     texts: tuple[tuple[bytes, bytes], ...] = ()
-    """Kind and body of the chunks of text, and of the one with a time; XMP and coded profiles aside."""
+    """Kind and body of the chunks of text, of the one with a time (XMP and coded profiles aside), and of those that
+    stand for a colour profile."""
     iptc: bytes | None = None
     primaries: int = 2
     """By its number in ITU-T H.273, 2 is unspecified. So is ``transfer``."""
@@ -50,6 +52,8 @@ def notes_of(data: bytes) -> Notes:
     """What the sound chunks say, wherever they stand."""
     texts, iptc, primaries, transfer = [], None, 2, 2
     for kind, body in _chunks(data, damaged_pixels=True):
+        if kind in _COLOURS:
+            texts.append((kind, body))
         if kind in _TEXTS:
             if body.startswith(_RAW_IPTC + b"\0") and kind == b"zTXt":
                 iptc = _raw_profile(body)
@@ -103,7 +107,8 @@ def with_metadata(
         lines = [digits[at : at + 2 * _IPTC_LINE] for at in range(0, len(digits), 2 * _IPTC_LINE)]
         text = "\n".join(["", "iptc", f"{len(iptc):8}", *lines, ""])
         added.append(chunk(b"zTXt", _RAW_IPTC + b"\0\0" + zlib.compress(text.encode())))
-    added.extend(chunk(*item) for item in texts)
+    # A profile says it better.
+    added.extend(chunk(kind, body) for kind, body in texts if not (icc and kind in _COLOURS))
     return b"".join([data[:_AFTER_HEADER], *added, data[_AFTER_HEADER:]])
 
 

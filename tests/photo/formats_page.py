@@ -32,6 +32,7 @@ from .photos import (
     exif_block,
     grey_profile,
     heic_file,
+    png_chunk,
     png_file,
     rgb_profile,
     saved,
@@ -177,6 +178,15 @@ CASES = [
         ALL,
     ),
     Case("png-8.png", "PNG", 8, "RGB", lambda: png_of(saved(everything(), "PNG")), ALL),
+    Case(
+        "png-chunks.png",
+        "PNG, chunks in place of a profile",
+        8,
+        "RGB",
+        lambda: png_file(
+            everything(), 2, before=png_chunk(b"gAMA", b"\0\0\xb1\x8f") + png_chunk(b"sRGB", b"\0"), depth=8
+        ),
+    ),
     Case(
         "png-8a.png",
         "PNG, grey with alpha",
@@ -440,6 +450,7 @@ AFTER = """
 - **At strength 0** lossless files come back with every value identical. JPEG, lossy WebP, AVIF and HEIC are coded anew:
   `--quality same` gives a JPEG the quantisation tables and the subsampling that it had. JPEG XL is without loss at
   `--quality 100`. A GIF is identical as long as its colours fit into one palette.
+- **Makers' own segments** of a JPEG (APP3 to APP12) are dropped: they hold previews, and settings of the old coding.
 - **The stamp** has no time, so that the same command makes the same file.
 
 ## Differences that exiftool sees
