@@ -165,6 +165,21 @@ def encode_jxl(
 def decode_raw(data: bytes, max_pixels: int, label: str) -> Decoded:
     """A camera RAW, developed to 16-bit sRGB with the camera's white balance; EXIF is its preview's, or its own."""
     rawpy = decoder_of("raw")
+    try:
+        values, exif = _developed(rawpy, data, max_pixels, label)
+    except rawpy.LibRawIOError as error:
+        raise PhotoError("the camera RAW is cut short; copy it again from where it came", kind="truncated") from error
+    except rawpy.LibRawError as error:
+        reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+        raise PhotoError(
+            f"this camera RAW cannot be read ({reason}); develop it in another program first", kind="unreadable"
+        ) from error
+    own, xmp = about_raw(data)
+    return Decoded(values, exif=exif or own, xmp=xmp)
+
+
+def _developed(rawpy: Any, data: bytes, max_pixels: int, label: str) -> tuple[np.ndarray, bytes | None]:
+    """(H, W, 3) uint16 in sRGB, and the EXIF of the preview."""
     with rawpy.imread(io.BytesIO(data)) as raw:
         check_size(raw.sizes.width, raw.sizes.height, max_pixels, label)
         exif = None
@@ -175,8 +190,7 @@ def decode_raw(data: bytes, max_pixels: int, label: str) -> Decoded:
         except (rawpy.LibRawError, AttributeError) as error:
             _log.debug("%s: no preview: %s", label, error)
         values = raw.postprocess(use_camera_wb=True, output_bps=16, gamma=(2.4, 12.92))
-    own, xmp = about_raw(data)
-    return Decoded(np.ascontiguousarray(values), exif=exif or own, xmp=xmp)
+    return np.ascontiguousarray(values), exif
 
 
 def _exif_of_jpeg(data: bytes) -> bytes | None:

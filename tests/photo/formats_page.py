@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -320,10 +321,9 @@ def photograph(folder: Path) -> None:
 
 
 def run_restore(source: Path, out: Path, weights: Path, *options: str) -> None:
-    from restorecli.cli.app import run
-
+    command = [sys.executable, "-m", "restorecli", "derain", str(source), "--out", str(out), *options]
     engine = ["--weights", str(weights), "--backend", "onnx", "--device", "cpu", "--quiet"]
-    assert run(["derain", str(source), "--out", str(out), *engine, *options]) == 0
+    subprocess.run(command + engine, check=True)
 
 
 def rows(folder: Path, weights: Path) -> tuple[list[list[str]], list[str]]:
