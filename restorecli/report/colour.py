@@ -17,7 +17,9 @@ def as_shown(photo: Photo) -> Image.Image:
     """The photo in sRGB, by its own profile where it has one: mode RGB, or RGBA where some of it is not opaque."""
     pixels = eight_bits(photo.pixels)
     image = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
-    image = _in_srgb(image, photo.icc) if photo.icc else image.convert("RGB")
+    # With values of its own beside them, the pixels have been converted already.
+    described = photo.icc if photo.native is None else None
+    image = _in_srgb(image, described) if described else image.convert("RGB")
     if photo.alpha is not None:
         alpha = eight_bits(photo.alpha)
         if alpha.min() < 255:

@@ -72,6 +72,9 @@ def test_colours_are_srgb_of_eight_bits() -> None:
     previews = capture(Photo(pixels), Photo(pixels, icc=swapped), 100_000).encode()
     assert np.abs(np.asarray(_opened(previews.before)).reshape(-1, 3) - [254, 0, 0]).max() <= 3
     assert np.abs(np.asarray(_opened(previews.after)).reshape(-1, 3).astype(int) - [0, 0, 254]).max() <= 3
+    # Where the photo's own values lie beside them, the pixels are in sRGB already.
+    previews = capture(Photo(pixels), Photo(pixels, icc=swapped, native=pixels), 100_000).encode()
+    assert np.abs(np.asarray(_opened(previews.after)).reshape(-1, 3) - [254, 0, 0]).max() <= 3
     grey = np.full((40, 60, 1), 32768, np.uint16)
     previews = capture(Photo(grey), Photo(grey, icc=b"no profile"), 100_000).encode()
     assert [_opened(picture).getpixel((30, 20)) for picture in _all(previews)] == [(128, 128, 128)] * 3
