@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from restorecli import weights as weights_module
 from restorecli.errors import WeightsError
 from restorecli.models.descriptor import Descriptor
 from restorecli.weights import (
@@ -55,7 +54,7 @@ card = "{task}.md"
 "gain in dB" = 7.5
 """
     (folder / "weights.toml").write_text(text)
-    monkeypatch.setattr(weights_module, "weights_folder", lambda: folder)
+    monkeypatch.setattr("restorecli.weights.catalogued.weights_folder", lambda: folder)
     return folder
 
 

@@ -1,0 +1,106 @@
+"""What a weights file says about itself, read without loading any tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from restorecli.errors import WeightsError
+from restorecli.models.descriptor import Descriptor
+from restorecli.weights.files import PICKLES, is_pickle, sha256_of, short
+
+FORMAT = "restorecli-generator-1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A weights file that is there and whose metadata make sense; the tensors are not loaded yet."""
+
+    name: str
+    """Its name in the catalogue, or the file's name."""
+    task: str
+    path: Path
+    """The ``.safetensors`` file, or the ``.onnx`` file when that is all there is."""
+    descriptor: Descriptor
+    onnx: Path | None
+    """The ONNX twin, when there is one (``path`` itself for an ONNX file)."""
+    sha256: str
+    """Of ``path``, 64 hexadecimal digits."""
+    metadata: Mapping[str, str]
+
+
+def of_file(path: Path, *, name: str) -> Weights:
+    """The weights in a ``.safetensors`` or ``.onnx`` file; :class:`WeightsError` for any other, unopened."""
+    if not path.is_file():
+        raise WeightsError(f"{path} is not there: check --weights", kind="missing")
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+        if path.suffix.lower() in PICKLES or is_pickle(start):
+            raise WeightsError(
+                f"{path} is a pickle, which can run any code when it is opened, and is refused: "
+                "give a .safetensors or .onnx file",
+                kind="refused",
+            )
+        digest = sha256_of(path)
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error.strerror or error}", kind="missing") from error
+    if path.suffix.lower() == ".onnx":
+        return described(path, name, digest, onnx_metadata(path), path)
+    if path.suffix.lower() != ".safetensors":
+        raise WeightsError(f"{path} is no weights file: give a .safetensors or .onnx file", kind="refused")
+    return described(path, name, digest, safetensors_metadata(path), _twin(path, digest))
+
+
+def described(path: Path, name: str, digest: str, metadata: Mapping[str, str], onnx: Path | None) -> Weights:
+    """The weights in ``path``, whose checksum is ``digest``; :class:`WeightsError` when its metadata make no sense."""
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path} is no weights file of this program (its metadata do not say {FORMAT}): "
+            "give one that restore train wrote",
+            kind="corrupt",
+        )
+    try:
+        descriptor = Descriptor.from_json(metadata.get("descriptor", ""))
+    except ValueError as error:
+        raise WeightsError(f"{path} has damaged metadata ({error}): get or make it again", kind="corrupt") from error
+    return Weights(name, descriptor.task, path, descriptor, onnx, digest, metadata)
+
+
+def _twin(path: Path, digest: str) -> Path | None:
+    """The ONNX file beside ``path``, when it was made from just this file."""
+    onnx = path.with_suffix(".onnx")
+    if not onnx.is_file():
+        return None
+    try:
+        return onnx if onnx_metadata(onnx).get("source_sha256") == digest else None
+    except WeightsError:
+        return None
+
+
+def safetensors_metadata(path: Path) -> Mapping[str, str]:
+    """The metadata of a ``.safetensors`` file; :class:`WeightsError` of kind ``corrupt`` when it is none."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is damaged or no safetensors file ({short(error)}): get or make it again", kind="corrupt"
+        ) from error
+
+
+def onnx_metadata(path: Path) -> Mapping[str, str]:
+    """The metadata of an ONNX file; :class:`WeightsError` of kind ``corrupt`` when it is none."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is damaged or no ONNX file ({short(error)}): get or make it again", kind="corrupt"
+        ) from error
+    return {entry.key: entry.value for entry in model.metadata_props}

@@ -1,0 +1,83 @@
+"""Networks out of weights files, and into them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restorecli.errors import WeightsError
+from restorecli.models.descriptor import Descriptor
+from restorecli.weights.described import FORMAT, Weights
+from restorecli.weights.files import final_name, short
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_network(weights: Weights, dtype: str = "fp32") -> torch.nn.Module:
+    """Build the network of a ``.safetensors`` file on the CPU, in evaluation mode, with weights in ``dtype``.
+
+    :class:`WeightsError` when the file does not hold exactly the tensors of the network that its metadata describe.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if weights.path.suffix == ".onnx":
+        raise WeightsError(f"{weights.path} is an ONNX file: PyTorch needs the .safetensors file", kind="refused")
+    builders = _builders()
+    architecture = weights.descriptor.architecture
+    if architecture not in builders:
+        raise WeightsError(
+            f"{weights.path} holds a network of kind {architecture!r}, which this version does not know: "
+            "update restorecli",
+            kind="corrupt",
+        )
+    try:
+        network = builders[architecture](json.loads(weights.metadata["config"]))
+        tensors = load_file(weights.path)
+        network.load_state_dict(tensors, strict=True)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise WeightsError(
+            f"{weights.path} does not hold the network that it describes ({short(error)}): get or make it again",
+            kind="corrupt",
+        ) from error
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return network.to(types[dtype]).eval()
+
+
+def save_network(
+    path: Path, network: torch.nn.Module, descriptor: Descriptor, extra: Mapping[str, str] | None = None
+) -> None:
+    """Write a network as an fp16 weights file, atomically; ``extra`` is added to its metadata.
+
+    ``network`` has a ``config_dict()``, as every network of ``restorecli.models``. :class:`WeightsError` of kind
+    ``unwritable`` when the file cannot be written, in which case nothing is left behind.
+    """
+    import torch
+    from safetensors.torch import save
+
+    state = network.state_dict()
+    tensors = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in state.items()}
+    config = network.config_dict()  # type: ignore[operator]
+    metadata = dict(extra or {}) | {
+        "format": FORMAT,
+        "descriptor": descriptor.to_json(),
+        "config": json.dumps(config, sort_keys=True),
+    }
+    data = save(tensors, metadata)
+    with final_name(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def _builders() -> dict[str, Callable[[dict[str, Any]], torch.nn.Module]]:
+    """For each architecture what builds its network from the metadata's ``config``."""
+    from restorecli.models.unet import UNet, UNetConfig
+
+    def unet(config: dict[str, Any]) -> torch.nn.Module:
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
+        return UNet(UNetConfig(**values))
+
+    return {"unet": unet}

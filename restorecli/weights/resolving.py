@@ -1,0 +1,81 @@
+"""From what ``--weights`` was given to a weights file that is sound."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from restorecli.errors import WeightsError
+from restorecli.weights.catalogued import Entry, catalogue, entry_called
+from restorecli.weights.described import Weights, described, of_file, safetensors_metadata
+from restorecli.weights.files import PICKLES, sha256_of
+from restorecli.weights.hub import download
+from restorecli.weights.networks import load_network
+
+_REMOVES = {"dehaze": "haze", "derain": "rain"}
+
+
+def resolve(which: str | None, task: str | None) -> Weights:
+    """Find the weights that ``which`` means and check them, without loading any tensor.
+
+    ``which`` is None (the shipped weights of ``task``), a name of the catalogue, a ``.safetensors`` or ``.onnx`` file,
+    or ``hf://OWNER/REPO[@REV][/FILE]`` (the only one that uses the network). ``task`` None takes weights of any task
+    and needs a ``which``.
+
+    Raises :class:`WeightsError` of kind ``missing``, ``corrupt``, ``wrong_task``, ``refused`` (pickles) or ``offline``.
+    """
+    if which is None:
+        found = [entry for entry in catalogue() if entry.task == task and entry.default]
+        if not found:
+            raise WeightsError(f"no weights for {task} are shipped: give --weights FILE", kind="missing")
+        weights = _of_entry(found[0])
+    elif which.startswith("hf://"):
+        weights = of_file(download(which), name=which)
+    elif _looks_like_path(which):
+        weights = of_file(Path(which), name=Path(which).name)
+    else:
+        weights = _of_entry(entry_called(which))
+    if task is not None and weights.task != task:
+        raise WeightsError(
+            f"{weights.name} removes {_REMOVES[weights.task]}, not {_REMOVES[task]}: "
+            f"use `restore {weights.task}`, or weights for {task}",
+            kind="wrong_task",
+        )
+    return weights
+
+
+def verify(name: str) -> Entry:
+    """Check all files of the catalogue's entry ``name``: there, of the right checksum, tensors and all.
+
+    :class:`WeightsError` for the first thing that is wrong.
+    """
+    entry = entry_called(name)
+    weights = _of_entry(entry)
+    if entry.onnx_path is not None and weights.onnx is None:
+        raise WeightsError(f"{entry.onnx_path} is missing: reinstall restorecli", kind="missing")
+    load_network(weights)
+    return entry
+
+
+def _of_entry(entry: Entry) -> Weights:
+    if not entry.path.is_file():
+        raise WeightsError(f"{entry.path} is missing: reinstall restorecli, or give --weights FILE", kind="missing")
+    digest = _check(entry.path, entry.sha256)
+    onnx = entry.onnx_path if entry.onnx_path is not None and entry.onnx_path.is_file() else None
+    if onnx is not None and entry.onnx_sha256 is not None:
+        _check(onnx, entry.onnx_sha256)
+    return described(entry.path, entry.name, digest, safetensors_metadata(entry.path), onnx)
+
+
+def _check(path: Path, expected: str) -> str:
+    digest = sha256_of(path)
+    if digest != expected.lower():
+        raise WeightsError(
+            f"{path} is damaged (its checksum is not that of the catalogue): reinstall it", kind="corrupt"
+        )
+    return digest
+
+
+def _looks_like_path(which: str) -> bool:
+    suffixes = {".safetensors", ".onnx", *PICKLES}
+    return Path(which).suffix.lower() in suffixes or os.sep in which or "/" in which or Path(which).is_file()
