@@ -64,7 +64,7 @@ app.command("finetune", short_help="Go on learning from existing weights.")(trai
 app.command("export", short_help="Write generators as ONNX files.")(export.export)
 app.command("eval", short_help="Score photos: PSNR and SSIM.")(evaluation.evaluate)
 app.command("compare", short_help="Photos before and after on one page.")(compare.compare)
-app.add_typer(weights.app, name="weights", short_help="List, show, pull and verify weights.")
+app.add_typer(weights.app, name="weights", short_help="List, show, pull, verify and pack weights.")
 app.command("doctor", short_help="What is installed and what really runs.")(doctor.doctor)
 
 

@@ -1,13 +1,15 @@
-"""``restore weights``: list, show, pull and verify."""
+"""``restore weights``: list, show, pull, verify and pack."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of
-from restorecli.errors import UsageError, WeightsError
+from restorecli.errors import WeightsError
 
 app = typer.Typer(help="The generators: which there are, and whether they are sound.")
 
@@ -24,14 +26,15 @@ def list_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """The shipped weights."""
+    """The weights that have a name: task, size, what they gain, licence."""
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     from restorecli.weights import catalogue
 
     rows = []
     for entry in catalogue():
-        size = "missing" if entry.size is None else f"{entry.size / 1e6:.1f} MB"
-        rows.append((entry.name, entry.task, "default" if entry.default else "", size, entry.licence, str(entry.path)))
+        size = f"{entry.size / 1e6:.1f} MB" if entry.size is not None else "on the hub" if entry.hub else "missing"
+        default = "default" if entry.default else ""
+        rows.append((entry.name, entry.task, default, size, _first_gain(entry.figures), entry.licence))
         console.value(
             {
                 "name": entry.name,
@@ -42,10 +45,19 @@ def list_(
                 "path": str(entry.path),
                 "onnx": None if entry.onnx_path is None else str(entry.onnx_path),
                 "sha256": entry.sha256,
+                "hub": entry.hub,
+                "figures": dict(entry.figures),
             }
         )
-    console.table(("name", "task", "", "size", "licence", "file"), rows)
+    console.table(("name", "task", "", "size", "a figure (all: weights show NAME)", "licence"), rows)
     return 0
+
+
+def _first_gain(figures: Mapping[str, float | str]) -> str:
+    """One figure for one line: the first that says what is gained, else the first."""
+    for name, value in sorted(figures.items(), key=lambda item: "gain" not in item[0]):
+        return f"{name}: {value}"
+    return ""
 
 
 @app.command("show")
@@ -88,22 +100,34 @@ def show(
 def pull(
     context: typer.Context,
     name: Name,
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", metavar="HEX", help="What the file's SHA-256 must be.", show_default=False),
+    ] = None,
     offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Fetch weights of the Hugging Face Hub, check them, and tell where they lie; afterwards --offline finds them."""
-    console = console_of(context, quiet=quiet, json=json, verbose=verbose)
-    if not name.startswith("hf://"):
-        raise UsageError(f"only hf://OWNER/REPO[@REV][/FILE] can be pulled: {name!r} is to be here already")
-    from restorecli.weights import resolve
+    """Fetch weights of the Hugging Face Hub, check them, and tell where they lie; afterwards --offline finds them.
 
-    weights = resolve(name, None)
-    console.result(
-        f"{weights.name} ({weights.task}) is at {weights.path}",
-        {"name": weights.name, "task": weights.task, "path": str(weights.path), "sha256": weights.sha256},
-    )
+    Their checksum must be that of the list for a name, that of --sha256, or else the hub's own. What is told as pinned
+    names the same bytes for ever. Example: restore weights pull hf://OWNER/REPO@v1/generator.safetensors
+    """
+    console = console_of(context, quiet=quiet, json=json, verbose=verbose)
+    from restorecli.weights import pull as fetch
+
+    with console.progress(1, "") as bar:
+        weights, pinned = fetch(name, sha256=sha256, progress=lambda here, total: bar.update(here / total, name))
+    facts = {
+        "name": weights.name,
+        "task": weights.task,
+        "path": str(weights.path),
+        "sha256": weights.sha256,
+        "pinned": pinned,
+    }
+    of = f"; pinned: {pinned} sha256 {weights.sha256}" if pinned else ""
+    console.result(f"{weights.name} ({weights.task}) is at {weights.path}{of}", facts)
     return 0
 
 
@@ -131,3 +155,31 @@ def verify(
         else:
             console.result(f"{each} is sound", {"name": each, "sound": True, "error": None})
     return failed
+
+
+@app.command("pack")
+def pack(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training run.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="A new folder. Default: RUN-packed.", show_default=False),
+    ] = None,
+    offline: Offline = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Make a folder to publish from a training run: weights, preset, checksums, and a card to fill in.
+
+    The folder can be used as --weights at once. Example: restore weights pack runs/derain --out my-derain
+    """
+    console = console_of(context, quiet=quiet, json=json, verbose=verbose)
+    from restorecli.weights.packing import TO_FILL_IN
+    from restorecli.weights.packing import pack as make
+
+    packed = make(run, run.resolve().with_name(f"{run.resolve().name}-packed") if out is None else out)
+    facts = {"folder": str(packed.folder), "files": list(packed.files), "sha256": packed.weights.sha256}
+    console.result(f"{packed.folder} holds {', '.join(packed.files)}", facts)
+    console.note(f"Before you publish it: README.md has places marked {TO_FILL_IN!r}, the licence among them")
+    return 0

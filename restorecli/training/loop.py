@@ -132,7 +132,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
         save_checkpoint(checkpoint, modules, optimisers, facts)
         # Weights are passed on to others, whom this machine's folders do not concern.
         public = replace(config, data=replace(config.data, rgbd=Path(config.data.rgbd).name))
-        extra = {"preset": public.to_toml(), "steps": str(step), "version": __version__}
+        extra = {"preset": public.to_toml(), "steps": str(step), "version": __version__, "data": _data(options, data)}
         save_network(options.run / "generator.safetensors", average, average.descriptor(config.task), extra)
         on_event(Event("checkpoint", step, config.steps, str(checkpoint)))
 
@@ -425,6 +425,11 @@ def _open_log(path: Path, step: int):  # type: ignore[no-untyped-def]
         lines = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
         write_bytes_atomic(("\n".join(lines) + "\n" if lines else "").encode(), path, overwrite=True)
     return path.open("a", encoding="utf-8")
+
+
+def _data(options: Options, data: Batches) -> str:
+    """What a run learnt from, for others: the folders' names without their paths, and how many photos they hold."""
+    return f"{options.degraded.resolve().name} and {options.clear.resolve().name}: {data.summary()}"
 
 
 def _step_of(line: str) -> float:

@@ -22,6 +22,7 @@ The weights that come with the program are listed in ``weights/weights.toml``::
     onnx_sha256 = "64 hexadecimal digits"
     licence = "Apache-2.0"
     card = "derain.md"
+    hub = "hf://OWNER/REPO@COMMIT/FILE"     # optional: where to pull the weights file from when it is not beside
 
     [weights.figures]                       # optional: measured figures, number or text
     "val/rain_heavy, gain in dB (PSNR-Y)" = 7.4
@@ -34,7 +35,7 @@ from restorecli.weights.described import FORMAT, Weights
 from restorecli.weights.files import final_name, sha256_of
 from restorecli.weights.hub import HF_DEFAULT_FILE
 from restorecli.weights.networks import load_network, save_network
-from restorecli.weights.resolving import resolve, verify
+from restorecli.weights.resolving import pull, resolve, verify
 
 __all__ = [
     "FORMAT",
@@ -44,6 +45,7 @@ __all__ = [
     "catalogue",
     "final_name",
     "load_network",
+    "pull",
     "resolve",
     "save_network",
     "sha256_of",

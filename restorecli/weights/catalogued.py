@@ -25,6 +25,8 @@ class Entry:
     default: bool = False
     onnx: str | None = None
     onnx_sha256: str | None = None
+    hub: str | None = None
+    """Where ``restore weights pull`` gets the weights file from when it does not lie beside the list."""
     figures: Mapping[str, float | str] = field(default_factory=dict)
 
     @property

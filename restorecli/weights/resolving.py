@@ -9,7 +9,7 @@ from restorecli.errors import WeightsError
 from restorecli.weights.catalogued import Entry, catalogue, entry_called
 from restorecli.weights.described import Weights, described, of_file, safetensors_metadata
 from restorecli.weights.files import PICKLES, sha256_of
-from restorecli.weights.hub import download
+from restorecli.weights.hub import HF_DEFAULT_FILE, Progress, fetch
 from restorecli.weights.networks import load_network
 
 _REMOVES = {"dehaze": "haze", "derain": "rain"}
@@ -19,8 +19,8 @@ def resolve(which: str | None, task: str | None) -> Weights:
     """Find the weights that ``which`` means and check them, without loading any tensor.
 
     ``which`` is None (the shipped weights of ``task``), a name of the catalogue, a ``.safetensors`` or ``.onnx`` file,
-    or ``hf://OWNER/REPO[@REV][/FILE]`` (the only one that uses the network). ``task`` None takes weights of any task
-    and needs a ``which``.
+    the folder of a training run or of a pack, or ``hf://OWNER/REPO[@REV][/FILE]`` (the only one that uses the network).
+    ``task`` None takes weights of any task and needs a ``which``.
 
     Raises :class:`WeightsError` of kind ``missing``, ``corrupt``, ``wrong_task``, ``refused`` (pickles) or ``offline``.
     """
@@ -30,9 +30,10 @@ def resolve(which: str | None, task: str | None) -> Weights:
             raise WeightsError(f"no weights for {task} are shipped: give --weights FILE", kind="missing")
         weights = _of_entry(found[0])
     elif which.startswith("hf://"):
-        weights = of_file(download(which), name=which)
+        weights = of_file(fetch(which).path, name=which)
     elif _looks_like_path(which):
-        weights = of_file(Path(which), name=Path(which).name)
+        path = Path(which)
+        weights = of_file(path / HF_DEFAULT_FILE if path.is_dir() else path, name=path.name)
     else:
         weights = _of_entry(entry_called(which))
     if task is not None and weights.task != task:
@@ -57,7 +58,33 @@ def verify(name: str) -> Entry:
     return entry
 
 
+def pull(which: str, *, sha256: str | None = None, progress: Progress | None = None) -> tuple[Weights, str | None]:
+    """Fetch weights of the hub, unless they are here, and check them: the weights, and where the same bytes always are.
+
+    ``which`` is ``hf://OWNER/REPO[@REV][/FILE]``, whose SHA-256 must be ``sha256`` where it is given, or a name of the
+    catalogue, whose checksum counts (the address is None for what is shipped). ``progress`` is told the bytes that are
+    here and the bytes in all. Errors as for :func:`resolve`.
+    """
+    name = which
+    if not which.startswith("hf://"):
+        entry = entry_called(which)
+        if entry.hub is None or entry.path.is_file():
+            return _of_entry(entry), entry.hub
+        which, sha256 = entry.hub, entry.sha256
+    fetched = fetch(which, sha256=sha256, progress=progress)
+    return of_file(fetched.path, name=name), fetched.pinned
+
+
 def _of_entry(entry: Entry) -> Weights:
+    if entry.hub is not None and not entry.path.is_file():
+        try:
+            return of_file(fetch(entry.hub, sha256=entry.sha256, offline=True).path, name=entry.name)
+        except WeightsError as error:
+            if error.kind != "offline":
+                raise
+            raise WeightsError(
+                f"{entry.name} is not on this machine: get it with `restore weights pull {entry.name}`", kind="missing"
+            ) from error
     if not entry.path.is_file():
         raise WeightsError(f"{entry.path} is missing: reinstall restorecli, or give --weights FILE", kind="missing")
     digest = _check(entry.path, entry.sha256)
@@ -78,4 +105,4 @@ def _check(path: Path, expected: str) -> str:
 
 def _looks_like_path(which: str) -> bool:
     suffixes = {".safetensors", ".onnx", *PICKLES}
-    return Path(which).suffix.lower() in suffixes or os.sep in which or "/" in which or Path(which).is_file()
+    return Path(which).suffix.lower() in suffixes or os.sep in which or "/" in which or Path(which).exists()
