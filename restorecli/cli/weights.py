@@ -74,8 +74,19 @@ def show(
     from dataclasses import asdict
 
     from restorecli.weights import catalogue, resolve, weights_folder
+    from restorecli.weights.foreign import examine
+    from restorecli.weights.resolving import located
 
-    weights = resolve(name, None)
+    try:
+        weights = resolve(name, None)
+    except WeightsError as error:
+        if error.kind != "no_task":
+            raise
+        # Of another program, which says less of it.
+        found = asdict(examine(located(name)))
+        console.value({"name": name, **found})
+        console.table(("field", "value"), [("name", name), *((key, _told(value)) for key, value in found.items())])
+        return 0
     facts: dict[str, object] = {
         "name": weights.name,
         "task": weights.task,
@@ -89,11 +100,15 @@ def show(
     for entry in catalogue():
         if entry.name == name:
             facts |= {"licence": entry.licence, "card": str(weights_folder() / entry.card)} | dict(entry.figures)
-    rows = [(key, ", ".join(value) if isinstance(value, tuple) else str(value)) for key, value in facts.items()]
+    rows = [(key, _told(value)) for key, value in facts.items()]
     rows += list(told.items())
     console.value(facts | {"metadata": dict(weights.metadata)})
     console.table(("field", "value"), rows)
     return 0
+
+
+def _told(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 @app.command("pull")
@@ -115,19 +130,15 @@ def pull(
     names the same bytes for ever. Example: restore weights pull hf://OWNER/REPO@v1/generator.safetensors
     """
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
+    from dataclasses import asdict
+
     from restorecli.weights import pull as fetch
 
     with console.progress(1, "") as bar:
-        weights, pinned = fetch(name, sha256=sha256, progress=lambda here, total: bar.update(here / total, name))
-    facts = {
-        "name": weights.name,
-        "task": weights.task,
-        "path": str(weights.path),
-        "sha256": weights.sha256,
-        "pinned": pinned,
-    }
-    of = f"; pinned: {pinned} sha256 {weights.sha256}" if pinned else ""
-    console.result(f"{weights.name} ({weights.task}) is at {weights.path}{of}", facts)
+        found = fetch(name, sha256=sha256, progress=lambda here, total: bar.update(here / total, name))
+    pinned = f"; pinned: {found.pinned} sha256 {found.sha256}" if found.pinned else ""
+    text = f"{found.name} ({found.task or 'of another program'}) is at {found.path}{pinned}"
+    console.result(text, asdict(found) | {"path": str(found.path)})
     return 0
 
 

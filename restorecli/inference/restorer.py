@@ -208,7 +208,7 @@ class Restorer:
         height, width = pixels.shape[:2]
         descriptor = self.backend.descriptor
         halo, stride = descriptor.halo, descriptor.stride
-        working = WORKING_BYTES[self.backend.precision]
+        working = int(WORKING_BYTES[self.backend.precision] * max(1.0, descriptor.features / 8))
         room = self._room(pixels)
         if self._tile != "auto":
             tiles = plan(height, width, tile=int(self._tile), halo=halo, stride=stride)

@@ -36,6 +36,9 @@ class Descriptor:
     """Precisions the network is known to work in, best first."""
     place: bool = False
     """Whether a third input says where in the photo the tile lies."""
+    features: float = 8.0
+    """Values that its widest layers hold for each pixel of the photo: what memory grows with. Files that do not say
+    are of networks with 8."""
 
     def __post_init__(self) -> None:
         """Refuse values that no network can have (:class:`ValueError` names the field)."""
@@ -43,6 +46,8 @@ class Descriptor:
             raise ValueError(f"task must be one of {', '.join(TASKS)}, not {self.task!r}")
         if self.stride < 1 or self.halo < 0 or self.thumbnail < 0:
             raise ValueError("stride must be at least 1, halo and thumbnail at least 0")
+        if not 0 < self.features < 1e6:
+            raise ValueError(f"features must be positive, not {self.features}")
         unknown = [name for name in self.dtypes if name not in DTYPES]
         if unknown or not self.dtypes:
             raise ValueError(f"dtypes must be among {', '.join(DTYPES)}, not {self.dtypes!r}")
@@ -58,7 +63,7 @@ class Descriptor:
             values = json.loads(text)
             known = {field.name for field in fields(cls)}
             # What is younger than the first files may be missing.
-            if not isinstance(values, dict) or set(values) | {"place"} != known:
+            if not isinstance(values, dict) or set(values) | {"place", "features"} != known:
                 raise ValueError(f"expected the fields {', '.join(sorted(known))}")
             values["dtypes"] = tuple(values["dtypes"])
             for name in ("stride", "halo", "thumbnail"):
@@ -66,6 +71,7 @@ class Descriptor:
                     raise ValueError(f"{name} must be a whole number")
             if type(values.get("place", False)) is not bool:
                 raise ValueError("place must be true or false")
+            values["features"] = float(values.get("features", cls.features))
             return cls(**values)
         except (TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"not a network descriptor: {error}") from error

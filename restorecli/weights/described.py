@@ -9,6 +9,8 @@ from pathlib import Path
 from restorecli.errors import WeightsError
 from restorecli.models.descriptor import Descriptor
 from restorecli.weights.files import PICKLES, is_pickle, sha256_of, short
+from restorecli.weights.foreign import PICKLES as foreign_pickles
+from restorecli.weights.foreign import described_by_spandrel
 
 FORMAT = "restorecli-generator-1"
 
@@ -30,14 +32,16 @@ class Weights:
     metadata: Mapping[str, str]
 
 
-def of_file(path: Path, *, name: str) -> Weights:
-    """The weights in a ``.safetensors`` or ``.onnx`` file; :class:`WeightsError` for any other, unopened."""
+def of_file(path: Path, *, name: str, task: str | None = None) -> Weights:
+    """The weights in a ``.safetensors`` or ``.onnx`` file, or of another program in one that spandrel reads, which are
+    taken to be for ``task``; :class:`WeightsError` for any other file, unopened."""
     if not path.is_file():
         raise WeightsError(f"{path} is not there: check --weights", kind="missing")
     try:
         with path.open("rb") as file:
             start = file.read(9)
-        if path.suffix.lower() in PICKLES or is_pickle(start):
+        foreign = path.suffix.lower() in foreign_pickles
+        if not foreign and (path.suffix.lower() in PICKLES or is_pickle(start)):
             raise WeightsError(
                 f"{path} is a pickle, which can run any code when it is opened, and is refused: "
                 "give a .safetensors or .onnx file",
@@ -46,11 +50,16 @@ def of_file(path: Path, *, name: str) -> Weights:
         digest = sha256_of(path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}", kind="missing") from error
+    if foreign:
+        return _of_stranger(path, name, digest, task)
     if path.suffix.lower() == ".onnx":
         return described(path, name, digest, onnx_metadata(path), path)
     if path.suffix.lower() != ".safetensors":
         raise WeightsError(f"{path} is no weights file: give a .safetensors or .onnx file", kind="refused")
-    return described(path, name, digest, safetensors_metadata(path), _twin(path, digest))
+    metadata = safetensors_metadata(path)
+    if "format" not in metadata:
+        return _of_stranger(path, name, digest, task)
+    return described(path, name, digest, metadata, _twin(path, digest))
 
 
 def described(path: Path, name: str, digest: str, metadata: Mapping[str, str], onnx: Path | None) -> Weights:
@@ -66,6 +75,11 @@ def described(path: Path, name: str, digest: str, metadata: Mapping[str, str], o
     except ValueError as error:
         raise WeightsError(f"{path} has damaged metadata ({error}): get or make it again", kind="corrupt") from error
     return Weights(name, descriptor.task, path, descriptor, onnx, digest, metadata)
+
+
+def _of_stranger(path: Path, name: str, digest: str, task: str | None) -> Weights:
+    descriptor = described_by_spandrel(path, task)
+    return Weights(name, descriptor.task, path, descriptor, None, digest, {})
 
 
 def _twin(path: Path, digest: str) -> Path | None:

@@ -11,6 +11,7 @@ from restorecli.errors import WeightsError
 from restorecli.models.descriptor import Descriptor
 from restorecli.weights.described import FORMAT, Weights
 from restorecli.weights.files import final_name, short
+from restorecli.weights.foreign import is_foreign, load_foreign
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,11 @@ def load_network(weights: Weights, dtype: str = "fp32") -> torch.nn.Module:
 
     if weights.path.suffix == ".onnx":
         raise WeightsError(f"{weights.path} is an ONNX file: PyTorch needs the .safetensors file", kind="refused")
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     builders = _builders()
     architecture = weights.descriptor.architecture
+    if is_foreign(architecture):
+        return load_foreign(weights.path).to(types[dtype])
     if architecture not in builders:
         raise WeightsError(
             f"{weights.path} holds a network of kind {architecture!r}, which this version does not know: "
@@ -44,7 +48,6 @@ def load_network(weights: Weights, dtype: str = "fp32") -> torch.nn.Module:
             f"{weights.path} does not hold the network that it describes ({short(error)}): get or make it again",
             kind="corrupt",
         ) from error
-    types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     return network.to(types[dtype]).eval()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from restorecli.errors import WeightsError
@@ -20,20 +21,21 @@ def resolve(which: str | None, task: str | None) -> Weights:
 
     ``which`` is None (the shipped weights of ``task``), a name of the catalogue, a ``.safetensors`` or ``.onnx`` file,
     the folder of a training run or of a pack, or ``hf://OWNER/REPO[@REV][/FILE]`` (the only one that uses the network).
-    ``task`` None takes weights of any task and needs a ``which``.
+    ``task`` None takes weights of any task and needs a ``which``. A file of another program, ``.pth`` or
+    ``.safetensors``, is taken to be for ``task`` when spandrel knows its network.
 
-    Raises :class:`WeightsError` of kind ``missing``, ``corrupt``, ``wrong_task``, ``refused`` (pickles) or ``offline``.
+    Raises :class:`WeightsError` of kind ``missing``, ``corrupt``, ``wrong_task``, ``refused`` (pickles), ``offline``,
+    and those of the hub (:func:`restorecli.weights.hub.fetch`) and of other programs' files
+    (:func:`restorecli.weights.foreign.described_by_spandrel`).
     """
     if which is None:
         found = [entry for entry in catalogue() if entry.task == task and entry.default]
         if not found:
             raise WeightsError(f"no weights for {task} are shipped: give --weights FILE", kind="missing")
         weights = _of_entry(found[0])
-    elif which.startswith("hf://"):
-        weights = of_file(fetch(which).path, name=which)
-    elif _looks_like_path(which):
-        path = Path(which)
-        weights = of_file(path / HF_DEFAULT_FILE if path.is_dir() else path, name=path.name)
+    elif which.startswith("hf://") or _looks_like_path(which):
+        name = which if which.startswith("hf://") else Path(which).name
+        weights = of_file(located(which), name=name, task=task)
     else:
         weights = _of_entry(entry_called(which))
     if task is not None and weights.task != task:
@@ -58,21 +60,49 @@ def verify(name: str) -> Entry:
     return entry
 
 
-def pull(which: str, *, sha256: str | None = None, progress: Progress | None = None) -> tuple[Weights, str | None]:
-    """Fetch weights of the hub, unless they are here, and check them: the weights, and where the same bytes always are.
+@dataclass(frozen=True)
+class Pulled:
+    """Weights that :func:`pull` has brought, or found here already."""
+
+    name: str
+    task: str | None
+    """None for a network of another program, which does not say."""
+    path: Path
+    sha256: str
+    pinned: str | None
+    """Where the same bytes always are; None for what came with the program."""
+
+
+def pull(which: str, *, sha256: str | None = None, progress: Progress | None = None) -> Pulled:
+    """Fetch weights of the hub, unless they are here, and check them.
 
     ``which`` is ``hf://OWNER/REPO[@REV][/FILE]``, whose SHA-256 must be ``sha256`` where it is given, or a name of the
-    catalogue, whose checksum counts (the address is None for what is shipped). ``progress`` is told the bytes that are
-    here and the bytes in all. Errors as for :func:`resolve`.
+    catalogue, whose checksum counts. ``progress`` is told the bytes that are here and the bytes in all. Errors as for
+    :func:`resolve`.
     """
     name = which
     if not which.startswith("hf://"):
         entry = entry_called(which)
         if entry.hub is None or entry.path.is_file():
-            return _of_entry(entry), entry.hub
+            weights = _of_entry(entry)
+            return Pulled(name, weights.task, weights.path, weights.sha256, entry.hub)
         which, sha256 = entry.hub, entry.sha256
     fetched = fetch(which, sha256=sha256, progress=progress)
-    return of_file(fetched.path, name=name), fetched.pinned
+    try:
+        task = of_file(fetched.path, name=name).task
+    except WeightsError as error:
+        if error.kind != "no_task":
+            raise
+        task = None
+    return Pulled(name, task, fetched.path, sha256_of(fetched.path), fetched.pinned)
+
+
+def located(which: str) -> Path:
+    """The file that a path, or an address of the hub, stands for; errors of the hub as for :func:`resolve`."""
+    if which.startswith("hf://"):
+        return fetch(which).path
+    path = Path(which)
+    return path / HF_DEFAULT_FILE if path.is_dir() else path
 
 
 def _of_entry(entry: Entry) -> Weights:

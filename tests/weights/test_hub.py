@@ -135,10 +135,10 @@ def test_other_bytes_than_promised_never_stay_in_the_cache(
     digest = sha256_of(weights_files["derain"])
     assert failing("hf://one/single", sha256="0" * 64).kind == "corrupt"
     assert blobs(tmp_path) == []
-    weights, pinned = pull("hf://one/single", sha256=digest.upper())
-    assert weights.sha256 == digest and pinned is not None
+    pulled = pull("hf://one/single", sha256=digest.upper())
+    assert pulled.sha256 == digest and pulled.pinned is not None
     # Damaged where it lies: found out on the next use, offline too.
-    kept = weights.path.resolve()
+    kept = pulled.path.resolve()
     kept.chmod(0o644)
     kept.write_bytes(b"x" + rain[1:])
     assert failing("hf://one/single", offline=True).kind == "corrupt"
@@ -185,10 +185,10 @@ def test_named_weights_of_the_hub_are_pulled_once_and_then_used(
     with pytest.raises(WeightsError, match="restore weights pull big") as caught:
         resolve("big", "derain")
     assert caught.value.kind == "missing" and hub.asked == []
-    weights, pinned = pull("big")
-    assert (weights.name, weights.sha256, pinned) == ("big", digest, entry.hub)
+    pulled = pull("big")
+    assert (pulled.name, pulled.task, pulled.sha256, pulled.pinned) == ("big", "derain", digest, entry.hub)
     hub.asked.clear()
-    assert resolve("big", "derain").path == weights.path and verify("big") is entry
+    assert resolve("big", "derain").path == pulled.path and verify("big") is entry
     assert hub.asked == []
 
 
