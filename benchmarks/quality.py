@@ -32,7 +32,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 def paired(folder: Path) -> Iterator[Pair]:
     """Input and target of each pair of a validation folder."""
-    for source, target in pair_folders(folder / "input", folder / "target")[0]:
+    for source, target in pair_folders(folder / "input", folder / "target").pairs:
         yield read_rgb(source), read_rgb(target)
 
 

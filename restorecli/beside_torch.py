@@ -26,7 +26,7 @@ def imported(name: str) -> ModuleType:
             raise ImportError(f"{name} does not start: {error}") from error
     import torch
 
-    for module in [each for each in sys.modules if each.partition(".")[0] in (name, "torchvision")]:
+    for module in [each for each in sys.modules if each.partition(".")[0] in (name.partition(".")[0], "torchvision")]:
         del sys.modules[module]
     global _declared
     _declared = torch.library.Library("torchvision", "FRAGMENT")

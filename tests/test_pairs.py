@@ -11,8 +11,8 @@ from restorecli.pairs import pair_folders, photos_in
 
 
 def _touch(folder: Path, *names: str) -> Path:
-    folder.mkdir()
     for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
     return folder
 
@@ -20,13 +20,30 @@ def _touch(folder: Path, *names: str) -> Path:
 def test_pairs_by_stem_whatever_the_suffix_and_by_the_part_before_the_underscore(tmp_path: Path) -> None:
     inputs = _touch(tmp_path / "in", "7.jpg", "12_0.8_0.2.png", "3_x.jpg", "lost.jpg", "notes.txt")
     targets = _touch(tmp_path / "out", "7.png", "12.png", "3_x.png", "3.png")
-    pairs, alone = pair_folders(inputs, targets)
-    assert [(a.name, b.name) for a, b in pairs] == [
+    found = pair_folders(inputs, targets)
+    assert [(a.name, b.name) for a, b in found.pairs] == [
         ("12_0.8_0.2.png", "12.png"),
         ("3_x.jpg", "3_x.png"),
         ("7.jpg", "7.png"),
     ]
-    assert [p.name for p in alone] == ["lost.jpg"]
+    assert [p.name for p in found.alone] == ["lost.jpg"]
+    assert [p.name for p in found.unused] == ["3.png"] and found.unsure == []
+
+
+def test_pairs_of_trees_by_path_first_and_never_by_guessing(tmp_path: Path) -> None:
+    inputs = _touch(tmp_path / "in", "a/1.jpg", "b/1.jpg", "b/5_derained.png", "2.jpg", "x_1_dehazed.jpg", "4.jpg")
+    there = ("a/1.png", "b/1.png", "c/2.png", "d/2.png", "x_1.png", "x.png", "5.png", "4.png", "4.jpg")
+    targets = _touch(tmp_path / "out", *there)
+    found = pair_folders(inputs, targets)
+    assert [(str(a.relative_to(inputs)), str(b.relative_to(targets))) for a, b in found.pairs] == [
+        ("a/1.jpg", "a/1.png"),
+        ("b/1.jpg", "b/1.png"),
+        ("b/5_derained.png", "5.png"),
+        ("x_1_dehazed.jpg", "x_1.png"),
+    ]
+    unsure = {path.name: [str(target.relative_to(targets)) for target in fitting] for path, fitting in found.unsure}
+    assert unsure == {"2.jpg": ["c/2.png", "d/2.png"], "4.jpg": ["4.jpg", "4.png"]}
+    assert found.alone == [] and [p.name for p in found.unused] == ["x.png"]
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

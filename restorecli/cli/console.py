@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,6 +58,10 @@ class Console:
             return
         cells = [headers, *rows]
         widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+        # What does not fit into the terminal stays one line each: people search and copy them.
+        if sys.stdout.isatty() and sum(widths) + 3 * len(widths) <= shutil.get_terminal_size().columns:
+            _print_table(headers, rows)
+            return
         for row in cells:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
@@ -98,6 +103,29 @@ class Console:
         )
         with bar:
             yield Progress(bar, bar.add_task("", total=total))
+
+
+def _print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console as Terminal
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, header in enumerate(headers):
+        numbers = bool(rows) and all(_is_number(row[column]) for row in rows)
+        table.add_column(Text(header), justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Terminal().print(table)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class Progress:

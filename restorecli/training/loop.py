@@ -328,9 +328,10 @@ def _open_data(options: Options) -> tuple[Batches, list[tuple[Path, Path]]]:
     degraded, clear = (training_photos(folder, exclude) for folder in (options.degraded, options.clear))
     pairs: list[tuple[Path, Path]] = []
     if options.val is not None:
-        pairs, alone = pair_folders(*options.val)
+        found = pair_folders(*options.val)
+        pairs, alone = found.pairs, [*found.alone, *(path for path, _ in found.unsure)]
         if not pairs or alone:
-            what = f"{alone[0].name} has no target" if alone else "there are no photos"
+            what = f"{alone[0].name} has no target, or several," if alone else "there are no photos"
             raise TrainingError(f"cannot validate on {options.val[0]}: {what} in {options.val[1]}", kind="validation")
         for source, wanted in pairs:
             _check_pair(source, wanted)

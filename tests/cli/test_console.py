@@ -30,6 +30,20 @@ def test_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert err.splitlines() == ["a note", "restore: a problem", "restore: warning: a warning"]
 
 
+def test_a_terminal_gets_a_ruled_table_unless_it_is_too_narrow(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    Console().table(("photo", "PSNR"), [("[b]a.png", "9.25"), ("mean of 1", "12.50")])
+    head, rule, *rows = (line.strip() for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert (head.split(), set(rule)) == (["photo", "PSNR"], {"─"})
+    assert [row.split() for row in rows] == [["[b]a.png", "9.25"], ["mean", "of", "1", "12.50"]]
+    Console().table(("photo", "checksum"), [("a.png", "0" * 64)])
+    assert capsys.readouterr().out.splitlines()[1] == "a.png  " + "0" * 64
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console()
     console.configure(json=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from restorecli import read_photo
+from restorecli.beside_torch import imported
 from tests.end_to_end.conftest import Call
 
 Restore = Callable[..., Call]
@@ -111,7 +115,66 @@ def test_eval_of_restored_photos(restore: Restore, photo: Photo, tmp_path: Path)
     photo_scores, mean = call.objects
     expected = {"psnr": 100.0, "ssim": 1.0, "psnr_y": 100.0, "ssim_y": 1.0}
     assert expected.items() <= photo_scores.items()
-    assert mean == {"mean_of": 1} | expected
+    assert mean == {"mean_of": 1, "failed": 0} | expected
+
+
+def test_eval_tells_people_and_tables_the_same(restore: Restore, photo: Photo, tmp_path: Path) -> None:
+    for name in ("a.png", "b/c.png", "small.png"):
+        size = (10, 40) if name == "small.png" else (40, 56)
+        photo(f"target/{name}", *size)
+        photo(f"restored/{name.replace('.png', '_derained.jpg')}", *size, quality=80)
+    photo("target/unused.png")
+    folders = ("--restored", tmp_path / "restored", "--target", tmp_path / "target")
+    call = restore("eval", *folders, "--csv", tmp_path / "out" / "scores.csv")
+    assert call.code == 1
+    assert "unused.png: no photo" in call.errors[0] and "too small" in call.errors[1] and len(call.errors) == 2
+    assert "2 scored, 2 failed" in call.err
+    head, *lines = call.out.splitlines()
+    assert head.split() == ["photo", "PSNR", "SSIM", "PSNR-Y", "SSIM-Y"]
+    assert [line.split()[0] for line in lines] == ["a_derained.jpg", str(Path("b", "c_derained.jpg")), "mean"]
+    with (tmp_path / "out" / "scores.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [bool(row["error"]) for row in rows] == [False, False, True, True, False]
+    first, second, mean = (float(rows[index]["psnr_y"]) for index in (0, 1, 4))
+    assert mean == pytest.approx((first + second) / 2, abs=1e-5) and f"{mean:.2f}" in lines[-1]
+    for bad in (tmp_path / "target" / "a.png", tmp_path / "scores"):
+        call = restore("eval", *folders, "--csv", bad)
+        assert (call.code, len(call.err.splitlines())) == (2, 1) and call.out == ""
+
+
+def test_eval_with_lpips_when_its_weights_are_here(
+    restore: Restore, photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        models = imported("torchmetrics.image") and imported("torchvision.models")
+    except ImportError:
+        pytest.skip("torchmetrics or torchvision is not installed: pip install 'restorecli[lpips]'")
+    from restorecli import perceptual
+
+    photo("target/a.png", 40, 56)
+    photo("restored/a.jpg", 40, 56, quality=20)
+    photo("target/b.png", 31, 56)
+    photo("restored/b.png", 31, 56)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    arguments = ["--restored", tmp_path / "restored", "--target", tmp_path / "target", "--lpips"]
+    call = restore("eval", *arguments)
+    path = perceptual.alexnet_path()
+    assert call.code == 3 and str(path) in call.err and "download.pytorch.org" in call.err and not path.exists()
+    torch.manual_seed(0)
+    state = models.alexnet(weights=None).state_dict()
+    # The layers above those that LPIPS looks at, a quarter of a gigabyte, as one number each.
+    state |= {name: torch.zeros(1).expand_as(value) for name, value in state.items() if "features" not in name}
+    path.parent.mkdir(parents=True)
+    torch.save(state, path)
+    assert restore("eval", *arguments).code == 3
+    monkeypatch.setattr(perceptual, "sha256_of", lambda _: "7be5be79" + "0" * 56)
+    call = restore("eval", *arguments, "--json")
+    too_small, scores, mean = sorted(call.objects, key=lambda found: "lpips" in found)
+    assert call.code == 1 and "32x32" in too_small["error"]["message"]
+    assert 0 < scores["lpips"] == mean["lpips"]
+    restored, target = (read_photo(tmp_path / name).pixels for name in ("restored/a.jpg", "target/a.png"))
+    assert perceptual.Lpips()(restored, target) == pytest.approx(scores["lpips"], abs=1e-5)
+    assert perceptual.Lpips()(target, target) == 0
 
 
 def test_eval_restores_first(restore: Restore, photo: Photo, weights_files: dict[str, Path], tmp_path: Path) -> None:

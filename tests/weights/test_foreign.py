@@ -51,7 +51,9 @@ def nafnet() -> torch.nn.Module:
     network = NAFNet(width=8, middle_blk_num=1, enc_blk_nums=[1, 1], dec_blk_nums=[1, 1])
     for name, value in network.named_parameters():
         if name.endswith(("beta", "gamma")):
-            torch.nn.init.constant_(value, 0.3)
+            torch.nn.init.constant_(value, 0.5)
+        elif ".sca." in name:
+            torch.nn.init.normal_(value, std=1.0)
     return network
 
 
