@@ -35,7 +35,7 @@ def test_a_terminal_gets_a_ruled_table_unless_it_is_too_narrow(
 ) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
-    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
     Console().table(("photo", "PSNR"), [("[b]a.png", "9.25"), ("mean of 1", "12.50")])
     head, rule, *rows = (line.strip() for line in capsys.readouterr().out.splitlines() if line.strip())
     assert (head.split(), set(rule)) == (["photo", "PSNR"], {"─"})
