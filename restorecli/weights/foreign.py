@@ -242,7 +242,7 @@ def _module(model: Any) -> torch.nn.Module:
             super().__init__()
             self.network = model.model
 
-        def forward(self, photo: torch.Tensor, thumbnail: torch.Tensor | None = None) -> torch.Tensor:
+        def forward(self, photo: torch.Tensor, *of_the_whole: torch.Tensor) -> torch.Tensor:
             dtype = next(self.network.parameters()).dtype
             # It pads what is smaller than the network can take, and cuts the result.
             restored: torch.Tensor = model(photo.to(dtype).contiguous())

@@ -28,7 +28,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
         run = tmp_path / "runs" / "mine"
         run.mkdir(parents=True)
         network = narrow_network("derain")
-        preset = load_preset("derain")
+        preset = load_preset("ship-derain")
         preset = replace(preset, generator=network.config)
         extra = {
             "preset": preset.to_toml(),
