@@ -82,22 +82,30 @@ def fetch(
     ``unwritable`` (the cache), or ``corrupt`` for the wrong checksum, in which case the file is no longer in the cache.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     address = Address.parse(which)
     offline = _told_offline() if offline is None else offline
     with _plain_errors(address, offline), _silence():
-        if address.file is None:
-            address = replace(address, file=_only_weights(address, offline))
-        pointer = Path(
-            hf_hub_download(
-                address.repo,
-                str(address.file),
-                revision=address.revision,
-                local_files_only=offline,
-                tqdm_class=_bar(progress),
+        etag, unreachable = (None, None) if offline or _is_final(address) else _asked(address)
+        here_only = offline or unreachable is not None
+        try:
+            if address.file is None:
+                address = replace(address, file=_only_weights(address, here_only))
+            pointer = Path(
+                hf_hub_download(
+                    address.repo,
+                    str(address.file),
+                    revision=address.revision,
+                    local_files_only=here_only,
+                    tqdm_class=_bar(progress),
+                )
             )
-        )
-        expected = sha256 or _checksum_of_hub(pointer, address, offline)
+        except LocalEntryNotFoundError:
+            if unreachable is None:
+                raise
+            raise unreachable from unreachable.__cause__
+        expected = sha256 or _kept_under(pointer) or etag
     if expected is not None and not _is(pointer, expected.lower()):
         _forget(pointer)
         raise WeightsError(
@@ -113,9 +121,51 @@ def _told_offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def _only_weights(address: Address, offline: bool) -> str:
+def _asked(address: Address) -> tuple[str | None, Exception | None]:
+    """Ask the hub for a file, or for what may be meant without one: its checksum, or why the hub cannot be reached.
+
+    Once, and before all else: the client itself tries for half a minute before it says that there is no network.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
+
+    try:
+        url = hf_hub_url(address.repo, address.file or HF_DEFAULT_FILE, revision=address.revision)
+        etag = get_hf_file_metadata(url).etag
+        return (None if address.file is None else _checksum(etag)), None
+    except RemoteEntryNotFoundError:
+        if address.file is not None:
+            raise
+        return None, None
+    except HfHubHTTPError as error:
+        if error.response.status_code < 500:
+            raise
+        return None, error
+    except Exception as error:
+        if not (isinstance(error, ConnectionError) or _of_http_library(error)):
+            raise
+        return None, error
+
+
+def _is_final(address: Address) -> bool:
+    """Whether the address names a commit's file that is in the cache: nobody need be asked for what cannot change."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if address.file is None or not re.fullmatch(r"[0-9a-f]{40}", address.revision or ""):
+        return False
+    return isinstance(try_to_load_from_cache(address.repo, address.file, revision=address.revision), str)
+
+
+def _of_http_library(error: Exception) -> bool:
+    # These are no part of the client's interface, and have changed with it.
+    return type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2", "requests")
+
+
+def _only_weights(address: Address, here_only: bool) -> str:
     """The file that an address without one means."""
-    files = _files_here(address) if offline else _files_there(address)
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    files = _files_here(address) if here_only else _files_there(address)
     found = sorted(file for file in files if file.endswith(".safetensors"))
     if HF_DEFAULT_FILE in found:
         return HF_DEFAULT_FILE
@@ -126,8 +176,8 @@ def _only_weights(address: Address, offline: bool) -> str:
             f"{address} holds several weights files: name one of them, {_some(f'{address}/{file}' for file in found)}",
             kind="missing",
         )
-    if offline:
-        raise _not_here(address)
+    if here_only:
+        raise LocalEntryNotFoundError(f"{address} is not in the cache")
     if pickles := sorted(file for file in files if PurePosixPath(file).suffix.lower() in PICKLES):
         raise WeightsError(
             f"{address} holds pickles only ({_some(pickles)}), which can run any code when opened, and is refused: ask "
@@ -159,20 +209,14 @@ def _files_here(address: Address) -> list[str]:
     return [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
 
 
-def _checksum_of_hub(pointer: Path, address: Address, offline: bool) -> str | None:
-    """SHA-256 of a large file, git's SHA-1 of a small one; None where the cache does not keep it and nobody can be
-    asked."""
+def _kept_under(pointer: Path) -> str | None:
+    """SHA-256 of a large file, git's SHA-1 of a small one; None where the cache does not say."""
     # Where links can be made, the cache keeps each file under its checksum and links to it.
-    if pointer.is_symlink():
-        kept_as = Path(os.readlink(pointer)).name
-        return kept_as if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", kept_as) else None
-    if offline:
-        return None
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    return _checksum(Path(os.readlink(pointer)).name) if pointer.is_symlink() else None
 
-    url = hf_hub_url(address.repo, str(address.file), revision=_commit_of(pointer))
-    etag = get_hf_file_metadata(url).etag or ""
-    return etag if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", etag) else None
+
+def _checksum(text: str | None) -> str | None:
+    return text if text is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text) else None
 
 
 def _is(path: Path, checksum: str) -> bool:
@@ -253,8 +297,7 @@ def _plain_errors(address: Address, offline: bool) -> Iterator[None]:
             ) from error
         raise _no_network(address, error) from error
     except Exception as error:
-        # The errors of its HTTP library are no part of the client's interface, and have changed with it.
-        if type(error).__module__.partition(".")[0] not in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
+        if not _of_http_library(error):
             raise
         raise _no_network(address, error) from error
 

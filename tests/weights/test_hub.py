@@ -168,10 +168,18 @@ def test_what_is_not_to_be_had(which: str, kind: str, says: str, hub: Hub, tmp_p
 def test_a_hub_that_is_down_or_out_of_reach(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fetch("hf://one/rain").path.is_file()
     hub.down = True
-    assert failing("hf://one/single/mine.safetensors").kind == "offline"
-    assert "503" in str(failing("hf://one/single"))
-    # What is here is used all the same, when it is named.
-    assert fetch("hf://one/rain/generator.safetensors").path.is_file()
+    hub.asked.clear()
+    for which in ("hf://one/single/mine.safetensors", "hf://one/single"):
+        assert failing(which).kind == "offline" and "503" in str(failing(which))
+    assert len(hub.asked) == 4  # one for each: nobody waits for what does not come
+    # What is here is used all the same.
+    for which in ("hf://one/rain/generator.safetensors", "hf://one/rain"):
+        assert fetch(which).path.is_file()
+    nowhere = "http://127.0.0.1:9"
+    template = nowhere + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    assert failing("hf://one/single").kind == "offline" and "check the network" in str(failing("hf://one/single"))
+    assert fetch("hf://one/rain").path.is_file()
 
 
 def test_named_weights_of_the_hub_are_pulled_once_and_then_used(
