@@ -45,6 +45,10 @@ def test_what_train_writes_restores_a_photo(
         path.name for path in run.iterdir()
     }
     assert restore("derain", photo(), "--weights", run / "generator.safetensors", "--device", "cpu").code == 0
+    # What it tells others of itself has nothing of this machine.
+    assert restore("weights", "pack", run, "--out", tmp_path / "packed").code == 0
+    assert "rainy and clean: 3 degraded and 3 clear photos" in (tmp_path / "packed" / "README.md").read_text()
+    assert not any(str(tmp_path).encode() in path.read_bytes() for path in (tmp_path / "packed").iterdir())
     # A larger --steps extends the run, and another configuration is refused.
     longer = [*SMALL_RUN, "--steps", "3"]
     assert restore("train", *folders, "--out", run, *longer, "--quiet").code == 0
