@@ -10,6 +10,7 @@ import functools
 import logging
 import math
 import pickle
+import tarfile
 import warnings
 import weakref
 import zipfile
@@ -189,7 +190,8 @@ def _refuse_what_may_run(path: Path) -> None:
         start = file.read(9)
     if path.suffix.lower() not in PICKLES:
         return
-    if start[:2] == b"\x80\x02":  # as PyTorch wrote before 1.6
+    # As PyTorch wrote before 1.6; before 0.4 it was a tape archive, which is unpacked onto the disk.
+    if start[:2] == b"\x80\x02" and not tarfile.is_tarfile(path):
         return
     try:
         with zipfile.ZipFile(path) as archive:

@@ -87,7 +87,7 @@ def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
         (["eval", "--target", "a"], "--task and --input"),
         (["eval", "--target", "a", "--input", "b"], "--task and --input"),
         (["eval", "--target", "a", "--restored", "b", "--weights", "c"], "--weights"),
-        (["weights", "pull", "derain"], "hf://"),
+        (["weights", "pack"], "Missing argument"),
         (["compare", "a.jpg"], "Missing argument"),
         (["compare", "a.jpg", "b.jpg", "--out", "c.jpg"], "end in .html"),
         (["compare", "a.jpg", "b.jpg"], "a.jpg: no such file or folder"),

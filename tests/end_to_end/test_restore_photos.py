@@ -193,7 +193,7 @@ def test_broken_standard_input(engine: Engine) -> None:
 
 
 def test_dry_run_downloads_nothing(restore: Restore, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("restorecli.weights.resolving.download", lambda _: pytest.fail("it was downloaded"))
+    monkeypatch.setattr("restorecli.weights.resolving.fetch", lambda _: pytest.fail("it was downloaded"))
     call = restore("derain", photo(), "--dry-run", "--json", "--weights", "hf://somebody/something")
     assert (call.code, call.objects[0]["weights"]) == (0, "hf://somebody/something")
 

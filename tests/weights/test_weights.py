@@ -298,47 +298,6 @@ def test_a_twin_counts_only_when_it_is_of_this_very_file(weights_files: dict[str
     assert resolve(str(path), "derain").onnx is None
 
 
-def test_the_hub_is_asked_for_file_and_revision(
-    weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import huggingface_hub
-
-    asked: list[tuple[str, str, str | None]] = []
-
-    def download(repo: str, file: str, revision: str | None = None) -> str:
-        asked.append((repo, file, revision))
-        return str(weights_files["derain"])
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-    for which in ("hf://one/two", "hf://one/two@v1", "hf://one/two@v1/sub/x.safetensors"):
-        assert resolve(which, "derain").name == which
-    assert asked == [
-        ("one/two", "generator.safetensors", None),
-        ("one/two", "generator.safetensors", "v1"),
-        ("one/two", "sub/x.safetensors", "v1"),
-    ]
-    assert kind_of("hf://one/two/x.pth") == "refused"
-    assert kind_of("hf://one") == "missing"
-    assert len(asked) == 3
-
-
-def test_the_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    for error, kind in [
-        (LocalEntryNotFoundError("no network, not in the cache"), "offline"),
-        (ConnectionError("refused"), "offline"),
-        (huggingface_hub.errors.HFValidationError("bad name"), "missing"),
-    ]:
-
-        def download(*values: object, error: Exception = error, **options: object) -> str:
-            raise error
-
-        monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
-        assert kind_of("hf://one/two") == kind
-
-
 def test_config_travels_as_plain_json(weights_files: dict[str, Path]) -> None:
     config = json.loads(resolve(str(weights_files["derain"]), "derain").metadata["config"])
     assert tuple(config["widths"]) == NARROW["derain"].widths
