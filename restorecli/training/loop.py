@@ -356,7 +356,9 @@ def _with_start(options: Options) -> tuple[Options, UNet]:
     weights = resolve(options.start_from, options.config.task)
     restorer = load_network(weights)
     if not isinstance(restorer, UNet):
-        raise TrainingError(f"{weights.path} holds a {type(restorer).__name__}, which cannot be fine-tuned")
+        raise TrainingError(
+            f"{weights.path} holds a network ({weights.descriptor.architecture}) that cannot be fine-tuned"
+        )
     config = replace(options.config, generator=restorer.config)
     problems = config.problems()
     if problems:

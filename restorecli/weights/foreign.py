@@ -33,7 +33,7 @@ PREFIX = "spandrel:"
 """What the architecture of such a network begins with."""
 
 _WHOLE = 1 << 20
-"""The halo of a network that is given the whole photo at once: more than any photo has."""
+"""The halo of a network that makes tiles of its own and is given the whole photo: more than any photo has."""
 _FAR = 192
 """How far a network may look, in pixels, before the whole photo is taken to matter to it."""
 _NEAR = 32
@@ -114,8 +114,8 @@ def _examined(path: Path, size: int, changed: int) -> Foreign:
     del size, changed  # they tell one file from another that took its name
     model = _read(path)
     network = _module(model)
-    needs = model.size_requirements
-    stride = math.lcm(needs.multiple_of, _ALIGNED)
+    # What is smaller than the network can take, or must be a square, spandrel pads by itself.
+    stride = math.lcm(model.size_requirements.multiple_of, _ALIGNED)
     try:
         reach, peak = _measured(network, stride)
     except Exception as error:  # whatever a stranger's network may raise
@@ -131,8 +131,7 @@ def _examined(path: Path, size: int, changed: int) -> Foreign:
             path.name,
             _FAR,
         )
-    # What tiles itself, or must have a square, is given the photo in one piece.
-    if model.tiling.name == "INTERNAL" or needs.square:
+    if model.tiling.name == "INTERNAL":
         halo = _WHOLE
     dtypes = ["fp32"]
     dtypes += ["bf16"] if model.supports_bfloat16 else []

@@ -17,7 +17,8 @@ from restorecli.beside_torch import imported
 from restorecli.cli.app import run as command
 from restorecli.errors import WeightsError
 from restorecli.inference.restorer import Restorer
-from restorecli.weights import load_network, resolve
+from restorecli.inference.tiling import plan
+from restorecli.weights import foreign, load_network, resolve
 from restorecli.weights.foreign import examine
 from tests.small import noise
 
@@ -95,7 +96,9 @@ def test_tiles_of_a_network_are_those_of_the_whole_photo(suffix: str, tmp_path: 
     assert np.abs(in_one.astype(int) - in_tiles).max() <= 1
 
 
-def test_what_the_engine_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_the_engine_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     near = examine(saved(dncnn(), tmp_path / "near.pth"))
     assert (near.architecture, near.stride, near.whole) == ("DnCNN", 16, False) and 32 <= near.halo < 64
     assert near.dtypes[0] == "fp32" and near.parameters == sum(value.numel() for value in dncnn().parameters())
@@ -105,6 +108,18 @@ def test_what_the_engine_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     far = examine(saved(nafnet(), tmp_path / "far.safetensors"))
     assert (far.architecture, far.whole) == ("NAFNet", True)
     assert "slightly different from tile to tile" in caplog.text
+    # One that makes tiles of its own is given the photo in one piece.
+    read = foreign._read
+
+    def tiling_itself(path: Path) -> Any:
+        model = read(path)
+        model.tiling = spandrel.ModelTiling.INTERNAL
+        return model
+
+    monkeypatch.setattr(foreign, "_read", tiling_itself)
+    own = examine(saved(dncnn(), tmp_path / "own.pth"))
+    assert len(plan(3000, 4000, tile=own.stride, halo=own.halo, stride=own.stride).tiles) == 1
+    monkeypatch.undo()
     # Sizes that it must pad, and smaller than it can take.
     restorer = Restorer("dehaze", weights=tmp_path / "far.safetensors", **ON_CPU)
     for height, width in ((1, 1), (33, 50)):
