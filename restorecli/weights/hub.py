@@ -53,7 +53,11 @@ class Address:
             )
             raise WeightsError(f"{text} {what}: choose a .safetensors or .onnx file", kind="refused")
         # A branch with a slash in its name is written with %2F, as the hub's own addresses have it.
-        return cls(f"{owner}/{repo}", unquote(revision) or None, file or None)
+        revision = unquote(revision)
+        # They become paths in the cache.
+        if {"..", "."}.intersection(re.split(r"[/\\]", f"{owner}/{repo}/{revision}/{file}")) or "\\" in revision + file:
+            raise WeightsError(f"{text} leads outside its repository: check the name", kind="refused")
+        return cls(f"{owner}/{repo}", revision or None, file or None)
 
     def __str__(self) -> str:
         revision = "" if self.revision is None else f"@{self.revision.replace('/', '%2F')}"

@@ -84,6 +84,8 @@ def test_addresses() -> None:
         assert str(Address.parse(text)) == text
     assert {failing(text).kind for text in ("hf://a", "hf:///b", "hf://a/@v1")} == {"missing"}
     assert {failing(text).kind for text in ("hf://a/b/c.pth", "hf://a/b/README.md")} == {"refused"}
+    outside = ("hf://a/b/../c.onnx", "hf://a/b@..%2F..%2Fc", "hf://a/b/c\\d.onnx", "hf://../b")
+    assert {failing(text).kind for text in outside} == {"refused"}
 
 
 def test_what_is_fetched_is_cached_pinned_and_found_offline(hub: Hub, weights_files: dict[str, Path]) -> None:
