@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.small import NARROW, save_weights
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What whoever runs the tests has set for themselves is no part of them."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("config"))
+    for name in [name for name in os.environ if name.startswith("RESTORE_")]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")

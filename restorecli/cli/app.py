@@ -9,15 +9,16 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from restorecli.cli import compare, doctor, export, restore_photos, train, weights
+from restorecli.cli import compare, defaults, doctor, export, restore_photos, train, weights
 from restorecli.cli import eval as evaluation
 from restorecli.cli.console import Console
+from restorecli.cli.examples import add_examples
 from restorecli.errors import RestoreError
 
 INTERRUPTED = 130
@@ -27,9 +28,9 @@ CLOSED_PIPE = 141
 app = typer.Typer(
     name="restore",
     help="Take haze or rain out of photos.",
-    epilog="Exit codes: 0 done; 1 some photos failed; 2 wrong command line; 3 weights; 4 backend or device; 5 training;"
-    " 130 interrupted.",
-    add_completion=False,
+    epilog="Defaults of options come from restore.toml and from variables such as RESTORE_BACKEND; `restore doctor`"
+    " shows which are in effect. Exit codes: 0 done; 1 some photos failed; 2 wrong command line; 3 weights; 4 backend"
+    " or device; 5 training; 130 interrupted.",
     # Rich help pages cost a tenth of a second or two, each time.
     rich_markup_mode=None,
     no_args_is_help=False,
@@ -47,14 +48,19 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_version, is_eager=True, help="Versions of restorecli and of what it runs on."
         ),
     ] = False,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", help="Take no defaults from restore.toml and RESTORE_ variables.")
+    ] = False,
 ) -> None:
-    pass
+    if not no_config:
+        defaults.apply(context)
 
 
 app.command("dehaze", help="Take haze out of photos.")(restore_photos.command_for("dehaze"))
@@ -81,14 +87,12 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are one line on stderr."""
     console = Console()
     try:
-        code = get_command(app).main(list(arguments), prog_name="restore", standalone_mode=False, obj=console)
+        code = tree().main(list(arguments), prog_name="restore", standalone_mode=False, obj=console)
     except TyperException as error:
-        # pydantic, which typer reads values with, begins some of its sentences so.
-        text = error.format_message().replace("Value error, ", "")
-        console.error(f"{text.rstrip('.')}; see `restore --help`")
+        console.error(_told(error))
         return 2
     except RestoreError as error:
-        console.error(error)
+        console.error(error, also=defaults.blame(error, console.settings))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
@@ -109,3 +113,24 @@ def run(arguments: Sequence[str]) -> int:
     if code == INTERRUPTED:
         console.error("interrupted; what was finished is kept, nothing is half written")
     return int(code or 0)
+
+
+def tree() -> Any:
+    """The commands as one tree of Typer's own objects."""
+    command = get_command(app)
+    add_examples(command)
+    return command
+
+
+def _told(error: TyperException) -> str:
+    """What Typer says of a wrong command line, in the form of our own errors."""
+    possibilities = getattr(error, "possibilities", None)
+    if possibilities:
+        text = f"{error.message}, did you mean {possibilities[0]}?"
+    else:
+        # pydantic, which typer reads values with, begins some of its sentences so.
+        text = error.format_message().replace("Value error, ", "").rstrip(".")
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return f"{text}; see `restore --help`"
+    return f"{text}{defaults.blame(text, defaults.in_effect(context))}; see `{context.command_path} --help`"

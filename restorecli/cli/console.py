@@ -12,9 +12,12 @@ import shutil
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restorecli.errors import RestoreError
+
+if TYPE_CHECKING:
+    from restorecli.cli.defaults import Setting
 
 
 class Console:
@@ -26,6 +29,8 @@ class Console:
         self.verbose = False
         self.results_on_stdout = True
         """Off when stdout carries something else: a photo, for example."""
+        self.settings: Sequence[Setting] = ()
+        """What files and variables, not the command line, have set for this command."""
 
     def configure(self, *, quiet: bool = False, json: bool = False, verbose: bool = False) -> None:
         """``quiet``: nothing but errors (and JSON); ``json``: results as JSON Lines; ``verbose``: logs, tracebacks."""
@@ -70,11 +75,11 @@ class Console:
         if not self.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    def error(self, error: BaseException | str) -> None:
+    def error(self, error: BaseException | str, *, also: str = "") -> None:
         """One line on stderr, whatever the mode; under ``--verbose`` the traceback comes before it."""
         if self.verbose and isinstance(error, BaseException):
             traceback.print_exception(error, file=sys.stderr)
-        line = " ".join(str(error).split())
+        line = " ".join(f"{error}{also}".split())
         print(f"restore: {line}", file=sys.stderr, flush=True)
 
     @contextlib.contextmanager

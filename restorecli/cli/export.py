@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of
+from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of, weights_names
 from restorecli.errors import UsageError
 
 
@@ -23,7 +23,11 @@ def export(
     context: typer.Context,
     weights: Annotated[
         str | None,
-        typer.Argument(metavar="[WEIGHTS]", help="A name, a file or hf://OWNER/REPO. Default: the shipped ones."),
+        typer.Argument(
+            metavar="[WEIGHTS]",
+            autocompletion=weights_names,
+            help="A name, a file or hf://OWNER/REPO. Default: the shipped ones.",
+        ),
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file.")] = False,
     out: Annotated[

@@ -17,7 +17,7 @@ import typer
 
 from restorecli.cli import quantities
 from restorecli.cli.console import Console, Progress
-from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption, console_of
+from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption, console_of, device_names
 from restorecli.cli.report import PhotoPage, ReportOption, photo_page
 from restorecli.errors import PhotoError, UsageError
 from restorecli.hardware import usable_cores
@@ -86,7 +86,7 @@ def command_for(task: str) -> Callable[..., int]:
         inputs: Annotated[
             list[str],
             typer.Argument(
-                metavar="INPUT...", help="A photo, a folder (walked recursively), or - for a photo on standard input."
+                metavar="INPUT", help="A photo, a folder (walked recursively), or - for a photo on standard input."
             ),
         ],
         out: Annotated[
@@ -116,7 +116,10 @@ def command_for(task: str) -> Callable[..., int]:
         weights: WeightsOption = None,
         backend: Annotated[Backend, typer.Option("--backend", help="What runs the network.")] = Backend.auto,
         device: Annotated[
-            str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where it runs.")
+            str,
+            typer.Option(
+                "--device", metavar="auto|cpu|cuda|cuda:N", autocompletion=device_names, help="Where it runs."
+            ),
         ] = "auto",
         precision: Annotated[Precision, typer.Option("--precision", help="What it is computed in.")] = Precision.auto,
         tile: Annotated[str, typer.Option("--tile", metavar="auto|N", help="Tile edge in pixels.")] = "auto",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from restorecli.cli import quantities
 from restorecli.cli.console import Console, Progress
-from restorecli.cli.options import Offline, Quiet, Verbose, console_of
+from restorecli.cli.options import Offline, Quiet, Verbose, console_of, device_names, weights_names
 from restorecli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,12 @@ class TrainingPrecision(StrEnum):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+
+
+def _preset_names() -> list[str]:
+    # The module that knows them takes a second or two to load.
+    folder = resources.files("restorecli.training").joinpath("presets")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir())
 
 
 Hazy = Annotated[Path | None, typer.Option("--hazy", metavar="DIR", help="Hazy photos.", show_default=False)]
@@ -39,6 +46,7 @@ Preset = Annotated[
     typer.Option(
         "--preset",
         metavar="NAME|FILE.toml",
+        autocompletion=_preset_names,
         help="How to train. Default: that of the command and task.",
         show_default=False,
     ),
@@ -56,7 +64,10 @@ Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Length of the
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops of a step.", show_default=False)]
 Crop = Annotated[int | None, typer.Option("--crop", min=1, help="Edge of a crop in pixels.", show_default=False)]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all that is random.", show_default=False)]
-Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", help="Where to train.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="auto|cpu|cuda|cuda:N", autocompletion=device_names, help="Where to train."),
+]
 Precision = Annotated[TrainingPrecision, typer.Option("--precision", help="What the networks are computed in.")]
 Workers = Annotated[
     int | None,
@@ -125,7 +136,13 @@ def train(
 def finetune(
     context: typer.Context,
     start: Annotated[
-        str, typer.Option("--from", metavar="WEIGHTS", help="What to start from: a name, a file or hf://OWNER/REPO.")
+        str,
+        typer.Option(
+            "--from",
+            metavar="WEIGHTS",
+            autocompletion=weights_names,
+            help="What to start from: a name, a file or hf://OWNER/REPO.",
+        ),
     ],
     hazy: Hazy = None,
     clear: Clear = None,

@@ -8,13 +8,18 @@ from typing import Annotated
 
 import typer
 
-from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of
+from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of, weights_names
 from restorecli.errors import WeightsError
 
 app = typer.Typer(help="The generators: which there are, and whether they are sound.")
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A name of the list, a file, or hf://OWNER/REPO[@REV][/FILE].")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        autocompletion=weights_names,
+        help="A name of the list, a file, or hf://OWNER/REPO[@REV][/FILE].",
+    ),
 ]
 
 
@@ -145,7 +150,9 @@ def pull(
 @app.command("verify")
 def verify(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: all of the list.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", autocompletion=weights_names, help="Default: all of the list.")
+    ] = None,
     offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -1,0 +1,28 @@
+"""One example for each command, shown at the end of its help; the tests run them all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+EXAMPLES = {
+    "dehaze": "restore dehaze holiday/ --out clear/",
+    "derain": "restore derain photo.jpg --strength 0.8",
+    "train": "restore train --hazy HAZY/ --clear CLEAR/ --time-limit 2h",
+    "finetune": "restore finetune --from derain --rainy RAINY/ --clean CLEAN/",
+    "export": "restore export derain --onnx --out models/",
+    "eval": "restore eval --task derain --input RAINY/ --target CLEAN/",
+    "weights list": "restore weights list",
+    "weights show": "restore weights show derain",
+    "weights pull": "restore weights pull hf://OWNER/REPO",
+    "weights verify": "restore weights verify",
+    "doctor": "restore doctor",
+}
+
+
+def add_examples(group: Any, above: str = "") -> None:
+    """Put its example at the end of the help of each command below ``group``."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            add_examples(command, f"{above}{name} ")
+        elif f"{above}{name}" in EXAMPLES:
+            command.epilog = f"Example: {EXAMPLES[above + name]}"
