@@ -1,13 +1,14 @@
 """Restore photos: take haze or rain out of them.
 
-The public Python API is what is listed here; everything else may change::
+The public Python API is what is listed here and :mod:`restorecli.errors`; everything else may change::
 
     from restorecli import Restorer, read_photo, write_photo
 
     restorer = Restorer("dehaze")
     write_photo(restorer.restore(read_photo(source)), target)
 
-``Restorer.restore`` also takes a NumPy array or a Pillow image, and gives back what it was given.
+``Restorer.restore`` also takes a NumPy array or a Pillow image, and gives back what it was given; ``restore_many``
+does so for any number of them.
 """
 
 from __future__ import annotations
@@ -15,13 +16,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from restorecli.errors import PhotoError, RestoreError
     from restorecli.inference.restorer import Restorer
-    from restorecli.photo import read_photo, write_photo
+    from restorecli.photo import Photo, read_photo, write_photo
 
 __version__ = "0.1.0"
-__all__ = ["Restorer", "__version__", "read_photo", "write_photo"]
+__all__ = ["Photo", "PhotoError", "RestoreError", "Restorer", "__version__", "read_photo", "write_photo"]
 
 _HOMES = {
+    "Photo": "restorecli.photo",
+    "PhotoError": "restorecli.errors",
+    "RestoreError": "restorecli.errors",
     "Restorer": "restorecli.inference.restorer",
     "read_photo": "restorecli.photo",
     "write_photo": "restorecli.photo",

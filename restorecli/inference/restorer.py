@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 from restorecli.errors import BackendError, PhotoError, UsageError
 from restorecli.inference.backends import Backend, open_backend
 from restorecli.inference.backends.selection import check_names
+from restorecli.inference.many import restore_each
 from restorecli.inference.stitch import run_plan
 from restorecli.inference.tiling import Plan, plan, plan_within
 from restorecli.models.descriptor import TASKS
@@ -23,8 +24,9 @@ from restorecli.photo import Photo, read_photo, transparency
 from restorecli.photo.stamp import stamped
 from restorecli.weights import resolve
 
-Restorable = TypeVar("Restorable", Photo, np.ndarray, Image.Image)
+Array = TypeVar("Array", bound=np.ndarray)
 Progress = Callable[[int, int], None]
+ManyProgress = Callable[[int, int | None], None]
 
 WORKING_BYTES = {"fp32": 300, "bf16": 220, "fp16": 220}
 """Memory for each pixel of a window, all buffers together: measured on the shipped networks (PyTorch 255 and 180,
@@ -125,7 +127,13 @@ class Restorer:
         self._stamp = stamp
         self._exact: Backend | None = None
 
-    def restore(self, photo: Restorable | str | Path, *, progress: Progress | None = None) -> Restorable | Photo:
+    @overload
+    def restore(self, photo: Photo | str | Path, *, progress: Progress | None = None) -> Photo: ...
+    @overload
+    def restore(self, photo: Array, *, progress: Progress | None = None) -> Array: ...
+    @overload
+    def restore(self, photo: Image.Image, *, progress: Progress | None = None) -> Image.Image: ...
+    def restore(self, photo: Any, *, progress: Progress | None = None) -> Any:
         """Restore a photo and give back what was given: a :class:`Photo`, an array or a Pillow image.
 
         A path gives a :class:`Photo`. An array is (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGB and alpha, uint8
@@ -148,6 +156,59 @@ class Restorer:
             restored.info = {key: value for key, value in photo.info.items() if key != "transparency"}
             return restored
         raise UsageError(f"a photo is a Photo, a NumPy array, a Pillow image or a path, not {type(photo).__name__}")
+
+    @overload
+    def restore_many(
+        self,
+        photos: Iterable[Photo | str | Path],
+        *,
+        progress: ManyProgress | None = None,
+        return_errors: Literal[False] = False,
+    ) -> Iterator[Photo]: ...
+    @overload
+    def restore_many(
+        self,
+        photos: Iterable[Photo | str | Path],
+        *,
+        progress: ManyProgress | None = None,
+        return_errors: Literal[True],
+    ) -> Iterator[Photo | PhotoError]: ...
+    @overload
+    def restore_many(
+        self, photos: Iterable[Array], *, progress: ManyProgress | None = None, return_errors: Literal[False] = False
+    ) -> Iterator[Array]: ...
+    @overload
+    def restore_many(
+        self, photos: Iterable[Array], *, progress: ManyProgress | None = None, return_errors: Literal[True]
+    ) -> Iterator[Array | PhotoError]: ...
+    @overload
+    def restore_many(
+        self,
+        photos: Iterable[Image.Image],
+        *,
+        progress: ManyProgress | None = None,
+        return_errors: Literal[False] = False,
+    ) -> Iterator[Image.Image]: ...
+    @overload
+    def restore_many(
+        self, photos: Iterable[Image.Image], *, progress: ManyProgress | None = None, return_errors: Literal[True]
+    ) -> Iterator[Image.Image | PhotoError]: ...
+    def restore_many(
+        self, photos: Iterable[Any], *, progress: ManyProgress | None = None, return_errors: bool = False
+    ) -> Iterator[Any]:
+        """Restore photos one after the other, each as :meth:`restore` does, and give them back in their order.
+
+        ``photos`` may be any iterable, endless ones too: no more than two photos of it are held at a time, and a file
+        is read while the photo before it is computed. Nothing is done before the first result is asked for.
+        ``progress`` is told the photos done and the photos in all (None where ``photos`` has no length).
+
+        A photo that cannot be read or restored raises its :class:`PhotoError` and ends the iteration; with
+        ``return_errors`` the error stands in the photo's place, and the others go on. :class:`UsageError` for a
+        single path, at once, and for anything that is no photo.
+        """
+        if isinstance(photos, str | Path):
+            raise UsageError(f"{photos} is one photo: restore_many takes several, restore takes one")
+        return restore_each(photos, self.restore, progress=progress, return_errors=return_errors)
 
     def restore_photo(self, photo: Photo, progress: Progress | None = None) -> tuple[Photo, Details]:
         """Restore a :class:`Photo`: its pixels change, its alpha channel and what it carries (but the stamp) do not.
