@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -84,7 +85,7 @@ class Console:
 
     @contextlib.contextmanager
     def progress(self, total: float, unit: str) -> Iterator[Progress]:
-        """A bar with the time left, on stderr, while the block runs; on a terminal only."""
+        """A bar with the speed and the time left, on stderr, while the block runs; on a terminal only."""
         if self.quiet or not sys.stderr.isatty():
             yield Progress(None, None)
             return
@@ -97,6 +98,7 @@ class Console:
             BarColumn(),
             MofNCompleteColumn() if total > 1 else TextColumn("{task.percentage:>3.0f}%"),
             TextColumn(unit),
+            TextColumn("{task.fields[speed]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -107,7 +109,7 @@ class Console:
             transient=True,
         )
         with bar:
-            yield Progress(bar, bar.add_task("", total=total))
+            yield Progress(bar, bar.add_task("", total=total, speed=""))
 
 
 def _print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -138,12 +140,15 @@ class Progress:
 
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task = bar, task
+        self._started = time.monotonic()
 
-    def update(self, completed: float, text: str = "") -> None:
-        """Move the bar to ``completed`` of its total and say what is being done."""
+    def update(self, completed: float, text: str = "", *, pixels: int = 0) -> None:
+        """Move the bar to ``completed`` of its total and say what is being done; ``pixels``: computed so far in all."""
         if self._bar is not None:
+            spent = time.monotonic() - self._started
+            speed = f"{pixels / 1e6 / spent:.2g} MP/s" if pixels and spent > 0 else ""
             # What leaves the bar its place on a line of 80.
-            self._bar.update(self._task, completed=completed, description=text[:32])
+            self._bar.update(self._task, completed=completed, description=text[: 20 if speed else 32], speed=speed)
 
 
 class _LogHandler(logging.Handler):

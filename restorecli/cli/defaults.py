@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Setting:
 
     option: str
     """Without its dashes: ``max-memory``."""
-    value: str
+    value: str | bool
     source: str
     """The file, or the variable's name."""
 
@@ -76,39 +77,42 @@ def apply(context: typer.Context) -> None:
     :class:`UsageError` names the file and everything in it that is wrong.
     """
     commands = dict(_commands(context.command))
-    merged: dict[str, dict[str, Any]] = {}
-    sources: dict[str, dict[str, Path]] = {}
+    merged: dict[str, dict[str, tuple[Any, Path]]] = defaultdict(dict)
     for path, allowed in files():
         for command, option, value in _read(path, allowed, commands):
-            merged.setdefault(command, {})[option] = value
-            sources.setdefault(command, {})[option] = path
+            merged[command][option] = value, path
     for name, options in commands.items():
         for option, parameter in options.items():
             parameter.envvar = variables(name, option)
             # The names are in the documentation; in every line of the help they would hide the rest.
             parameter.show_envvar = False
-    context.meta[_META] = sources
+    context.meta[_META] = merged
     context.default_map = {}
     for name, options in commands.items():
         level = context.default_map
         for part in name.split():
             level = level.setdefault(part, {})
-        level.update({options[option].name: value for option, value in merged.get(name, {}).items()})
+        level.update({options[option].name: value for option, (value, _) in merged[name].items()})
 
 
 def in_effect(context: typer.Context) -> list[Setting]:
     """What files and variables have set for the command of ``context``."""
     name = context.command_path.partition(" ")[2]
-    sources = context.meta.get(_META, {}).get(name, {})
-    found = []
-    for option, parameter in dict(_commands(context.find_root().command)).get(name, {}).items():
-        kind = getattr(context.get_parameter_source(parameter.name), "name", "")
-        if kind == "ENVIRONMENT":
-            variable = next(each for each in variables(name, option) if os.environ.get(each))
-            found.append(Setting(option, os.environ[variable], variable))
-        elif kind == "DEFAULT_MAP" and option in sources:
-            value = (context.default_map or {})[parameter.name]
-            found.append(Setting(option, str(value), str(sources[option])))
+    options = dict(_commands(context.find_root().command)).get(name, {})
+    kinds = {option: getattr(context.get_parameter_source(each.name), "name", "") for option, each in options.items()}
+    given = preset(context, name)
+    return [setting for option, setting in given.items() if kinds[option] in ("ENVIRONMENT", "DEFAULT_MAP")]
+
+
+def preset(context: typer.Context, name: str) -> dict[str, Setting]:
+    """What files and variables set for the command called ``name``, wherever the command line does not, by option."""
+    if _META not in context.meta:
+        return {}
+    found = {option: Setting(option, value, str(path)) for option, (value, path) in context.meta[_META][name].items()}
+    for option in dict(_commands(context.find_root().command)).get(name, {}):
+        variable = next((each for each in variables(name, option) if os.environ.get(each)), None)
+        if variable is not None:
+            found[option] = Setting(option, os.environ[variable], variable)
     return found
 
 
@@ -129,15 +133,36 @@ def variables(command: str, option: str) -> list[str]:
     return [own, PREFIX + name] if _for_all(command, option) else [own]
 
 
-def unknown_variables(context: typer.Context) -> list[str]:
-    """Variables that are called like one of ours and set nothing."""
+def described(context: typer.Context) -> dict[str, Any]:
+    """Everything that sets defaults, for ``restore doctor``: files with their values, strongest first, and variables.
+
+    ``unknown`` are variables that are called like one of ours and set nothing.
+    """
     known = {
         variable
         for command, options in _commands(context.find_root().command)
         for option in options
         for variable in variables(command, option)
     }
-    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    ours = {name: value for name, value in sorted(os.environ.items()) if name.startswith(PREFIX) and value}
+    used = _META in context.meta
+    there = [path for path, _ in files()]
+    return {
+        "used": used,
+        "files": [
+            {"path": str(path), "exists": path in there, "values": _flat(path) if used and path in there else {}}
+            for path in (Path(FILE), user_file())
+        ],
+        "variables": {name: value for name, value in ours.items() if name in known},
+        "unknown": [name for name in ours if name not in known],
+    }
+
+
+def _flat(path: Path) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tomllib.loads(path.read_text("utf-8")).items():
+        flat |= {f"{key}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {key: value}
+    return flat
 
 
 def _for_all(command: str, option: str) -> bool:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from restorecli.cli import defaults
 from restorecli.cli.console import Console
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of
 from restorecli.errors import BackendError, WeightsError
 
 if TYPE_CHECKING:
+    from restorecli.cli.defaults import Setting
     from restorecli.cli.machine import Trial
 
 
@@ -22,48 +25,76 @@ def doctor(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """What is installed, which devices really run, what would be used and why."""
+    """What is installed, what clashes, which devices really run, what would be used and why, and what to do about it.
+
+    Exit code 4 when what would be used does not run, or when packages clash.
+    """
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
-    _installed(console)
-    return max(_task(console, task) for task in ("dehaze", "derain"))
+    clash = _installed(console, context)
+    return max(clash, *(_task(console, task, defaults.preset(context, task)) for task in ("dehaze", "derain")))
 
 
-def _installed(console: Console) -> None:
-    import platform
-
+def _installed(console: Console, context: typer.Context) -> int:
+    """Tell of the machine, its packages and what sets defaults; the exit code of what is seriously wrong with it."""
     from restorecli import __version__
     from restorecli.cli import machine
+    from restorecli.cli.advice import advise
     from restorecli.hardware import cpu_has_fast_bf16, usable_cores
 
     packages = {name: machine.version_of(name) for name in machine.PACKAGES}
     devices = {name: machine.devices_of(name) for name in ("torch", "onnxruntime")}
+    found = machine.find(devices)
+    told = advise(found)
+    config = defaults.described(context)
     facts = {"restorecli": __version__, "python": platform.python_version(), "system": platform.platform()}
     cpu = {"cores": usable_cores(), "fast_bf16": cpu_has_fast_bf16()}
-    console.value(facts | cpu | {"packages": packages, "devices": devices})
+    console.value(
+        facts
+        | cpu
+        | {"cards": list(found.cards), "packages": packages, "devices": devices}
+        | {"advice": [asdict(each) for each in told], "config": config}
+    )
     bf16 = "multiplies bf16 in hardware" if cpu["fast_bf16"] else "has no fast bf16"
     rows = [*facts.items(), ("cpu", f"{cpu['cores']} cores, {bf16}")]
+    rows += [("card", card) for card in found.cards]
     for name, version in packages.items():
         where = f": {', '.join(devices[name])}" if name in devices else ""
         rows.append((name, (version or "not installed") + where))
+    rows += [("defaults", line) for line in _lines(config)]
     console.table(("what", "which"), rows)
-    if machine.both_onnx_runtimes():
-        console.error(
-            "onnxruntime and onnxruntime-gpu are both installed and hide one another: "
-            "uninstall both, then install restorecli again"
-        )
+    for each in told:
+        line = f"{each.problem}; remedy: {each.remedy}"
+        if each.serious:
+            console.error(line)
+        else:
+            console.note(line)
+    return BackendError.exit_code if any(each.serious for each in told) else 0
 
 
-def _task(console: Console, task: str) -> int:
-    """Tell of one task's weights and backends; the exit code that a user's call would meet."""
+def _lines(config: dict[str, Any]) -> list[str]:
+    """What sets defaults, for people."""
+    if not config["used"]:
+        return ["none: --no-config"]
+    lines = []
+    for file in config["files"]:
+        values = ", ".join(f"{key} = {value}" for key, value in file["values"].items())
+        lines.append(f"{file['path']}: {values or 'nothing'}" if file["exists"] else f"{file['path']}: not there")
+    lines += [f"{name}={value}" for name, value in config["variables"].items()]
+    return lines + [f"{name} is called like an option's variable, but sets nothing" for name in config["unknown"]]
+
+
+def _task(console: Console, task: str, preset: dict[str, Setting]) -> int:
+    """Tell of one task's weights and backends; the exit code that a user's call would meet, defaults and all."""
     from restorecli.cli.machine import try_backend, try_backends
     from restorecli.weights import resolve
 
     try:
-        weights = resolve(None, task)
+        weights = resolve(str(preset["weights"].value) if "weights" in preset else None, task)
     except WeightsError as error:
         console.failure({"task": task, "weights": None}, error)
         return error.exit_code
-    trials, chosen = list(try_backends(weights)), try_backend(weights)
+    wishes = {name: str(preset[name].value) for name in ("backend", "device", "precision") if name in preset}
+    trials, chosen = list(try_backends(weights)), try_backend(weights, **wishes)
     console.note("")
     console.table(
         (f"{task} with {weights.name}", "device", "state"),
@@ -79,8 +110,10 @@ def _task(console: Console, task: str) -> int:
         failure = BackendError(chosen.problem)
         console.failure(values, failure)
         return failure.exit_code
+    set_in = ", ".join(f"{name} is set in {preset[name].source}" for name in wishes)
     console.result(
-        f"used: {chosen.backend} on {chosen.device} in {chosen.precision}: {_why(chosen)}", values | {"error": None}
+        f"used: {chosen.backend} on {chosen.device} in {chosen.precision}: {set_in or _why(chosen)}",
+        values | {"error": None},
     )
     return 0
 

@@ -226,15 +226,17 @@ def _run(request: _Request, console: Console, report: _Report, jobs: list[Job], 
         places = {job: place for place, job in enumerate(jobs)}
         with console.progress(len(jobs), "photos" if len(jobs) > 1 else "") as bar:
             furthest = 0.0
+            pixels: dict[Job, int] = {}
 
             def move(job: Job, part: float) -> None:
                 nonlocal furthest
                 # Photos are written behind: one that is done may be told of when the next is under way.
                 if places[job] + part > furthest:
                     furthest = places[job] + part
-                    bar.update(furthest, _name(Path(job.source.name)))
+                    bar.update(furthest, _name(Path(job.source.name)), pixels=sum(pixels.values()))
 
             def on_progress(job: Job, done: int, total: int) -> None:
+                pixels[job] = done
                 move(job, done / total)
 
             def on_result(result: Result) -> None:
@@ -342,7 +344,7 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
             photo = read_photo(sys.stdin.buffer.read(), max_pixels=request.max_pixels, name="standard input")
         height, width = photo.pixels.shape[:2]
         with timed("restore"):
-            restored, details = restorer.restore_photo(photo, lambda done, total: bar.update(done / total))
+            restored, details = restorer.restore_photo(photo, lambda done, total: bar.update(done / total, pixels=done))
         glance = None if page is None else page.look(photo, restored)
         with timed("write"):
             if into_file:

@@ -52,7 +52,7 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
 def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["restorecli", "torch", "ONNX"]
+    assert [line.split()[0].rstrip(":") for line in lines] == ["restorecli", "torch", "ONNX", "OpenVINO"]
     assert "cpu" in lines[1] and "cpu" in lines[2]
 
 
@@ -61,8 +61,10 @@ def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "Missing command"),
         (["unrain"], "No such command"),
+        (["derian"], "Did you mean 'derain'?"),
+        (["weights", "lst"], "Did you mean 'list'?"),
         (["derain"], "Missing argument"),
-        (["derain", "a.jpg", "--frmat", "png"], "No such option"),
+        (["derain", "a.jpg", "--frmat", "png"], "No such option: --frmat, did you mean --format?"),
         (["derain", "a.jpg", "--format", "pgn"], "'pgn' is not one of 'same', 'jpg'"),
         (["derain", "a.jpg", "--backend", "tensorflow"], "'tensorflow' is not one of"),
         (["derain", "a.jpg", "--precision", "int8"], "'int8' is not one of"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 
 import pytest
 
@@ -94,11 +95,27 @@ def test_the_bar_says_what_and_how_long(capsys: pytest.CaptureFixture[str], monk
     console = Console()
     console.configure()
     with console.progress(3, "photos") as bar:
-        bar.update(2, "a.jpg")
+        time.sleep(0.01)
+        bar.update(2, "a.jpg", pixels=12_000_000)
         console.result("a result", {})
     out, err = capsys.readouterr()
     assert "a result" in out
-    assert "a.jpg" in err and "2/3" in err and "left" in err
+    assert "a.jpg" in err and "2/3" in err and "left" in err and "MP/s" in err
+
+
+@pytest.mark.parametrize(("variable", "coloured"), [("IRRELEVANT", True), ("NO_COLOR", False)])
+def test_no_color(
+    variable: str, coloured: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv(variable, "1")
+    console = Console()
+    console.configure()
+    with console.progress(3, "photos") as bar:
+        bar.update(2, "a.jpg")
+    assert ("\x1b[3" in capsys.readouterr().err) is coloured
 
 
 def test_lines_above_the_bar_stay_whole(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

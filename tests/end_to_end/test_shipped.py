@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,5 +91,25 @@ def test_doctor(restore: Restore) -> None:
         ran = {(trial["backend"], trial["device"]) for trial in found["backends"] if trial["problem"] is None}
         assert {("torch", "cpu"), ("onnx", "cpu")} <= ran
         assert found["used"]["problem"] is None and found["error"] is None
-    people = restore("doctor")
-    assert people.code == 0 and people.out.count("used: ") == 2
+    assert [file["exists"] for file in machine["config"]["files"]] == [False, False]
+
+
+def test_doctor_tells_of_defaults_and_of_what_clashes(
+    restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "restore.toml").write_text('backend = "onnx"\n[derain]\ntile = 512\n', "utf-8")
+    monkeypatch.setenv("RESTORE_QUALITY", "80")
+    monkeypatch.setenv("RESTORE_OUT", "somewhere")
+    monkeypatch.setattr("restorecli.cli.machine.try_backends", lambda weights: [])
+    call = restore("doctor")
+    assert call.code == 0, call.err
+    assert "restore.toml: backend = onnx, derain.tile = 512" in call.out and "RESTORE_QUALITY=80" in call.out
+    assert "RESTORE_OUT is called like" in call.out
+    assert call.out.count("used: onnx on cpu in fp32: backend is set in restore.toml") == 2
+    distributions = [SimpleNamespace(name=name) for name in ("onnxruntime", "onnxruntime-gpu")]
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: distributions)
+    (tmp_path / "restore.toml").write_text("broken", "utf-8")
+    call = restore("--no-config", "doctor")
+    assert (call.code, len(call.errors)) == (4, 1)
+    assert "hide one another; remedy: pip uninstall -y" in call.errors[0] and "none: --no-config" in call.out
