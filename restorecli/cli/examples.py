@@ -9,7 +9,7 @@ EXAMPLES = {
     "derain": "restore derain photo.jpg --strength 0.8",
     "train": "restore train --hazy HAZY/ --clear CLEAR/ --time-limit 2h",
     "finetune": "restore finetune --from derain --rainy RAINY/ --clean CLEAN/",
-    "export": "restore export derain --onnx --out models/",
+    "export": "restore export runs/derain/generator.safetensors --onnx",
     "eval": "restore eval --task derain --input RAINY/ --target CLEAN/",
     "weights list": "restore weights list",
     "weights show": "restore weights show derain",

@@ -1,0 +1,122 @@
+"""Everything that the README and docs/ tell people to type or to write is done here, on small photos."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shutil
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restorecli.cli import defaults
+from restorecli.cli.app import tree
+from restorecli.cli.examples import EXAMPLES
+from tests.docs.shell import ROOT, blocks, commands, execute
+from tests.small import noise
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the files that the documentation speaks of."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").mkdir()
+    for index, name in enumerate(["photo.jpg", "hazy.jpg", "in.png", "holiday/1.jpg", "holiday/more/2.png"]):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        Image.fromarray(noise(90, 120, seed=index)).save(path)
+    for name in ("hazy.jpg", "rainy.jpg"):
+        Image.open(ROOT / "examples" / name).resize((128, 96)).save(tmp_path / "examples" / name)
+    Image.fromarray(noise(90, 120, 1, np.uint16)[..., 0]).save(tmp_path / "photo.tif")
+    for folder in ("HAZY", "CLEAR", "RAINY", "CLEAN"):
+        (tmp_path / folder).mkdir()
+        for index in range(3):
+            Image.fromarray(noise(96, 112, seed=index)).save(tmp_path / folder / f"{index}.png")
+    (tmp_path / "runs" / "derain").mkdir(parents=True)
+    shutil.copy(weights_files["derain"], tmp_path / "runs" / "derain" / "generator.safetensors")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_page(page: Path, scratch: Path) -> None:
+    """Every shell and Python block, in order, in one folder; Python blocks share their names."""
+    if page.name == "commands.md":
+        pytest.skip("its commands are the examples of the help, which the test below runs")
+    if page.name == "README.md":
+        # What the run of the tour is called, whose weights come before their training.
+        shutil.rmtree(scratch / "runs")
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page):
+        if block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+        elif block.language == "sh":
+            for command in commands(block.text):
+                execute(command)
+        elif block.language == "toml" and block.text.startswith("# restore.toml"):
+            assert tomllib.loads(block.text)
+            (scratch / "restore.toml").write_text(block.text, "utf-8")
+            execute("restore derain photo.jpg --dry-run")
+        else:
+            assert block.language in ("text", "json"), f"{page}:{block.line}: nobody checks a {block.language} block"
+
+
+def test_embedding_gives_what_the_program_gives(scratch: Path) -> None:
+    Image.open(ROOT / "examples" / "rainy.jpg").crop((0, 0, 333, 250)).save(scratch / "photo.png")
+    shutil.copy(ROOT / "weights" / "derain.onnx", scratch)
+    (code,) = (block.text for block in blocks(ROOT / "docs" / "embedding.md") if block.language == "python")
+    exec(code.replace("photo.jpg", "photo.png").replace("tile=512", "tile=128"), {})
+    execute("restore derain photo.png --out program.png --backend onnx --device cpu")
+    embedded, program = (np.asarray(Image.open(scratch / name)).astype(int) for name in ("embedded.png", "program.png"))
+    difference = np.abs(embedded - program)
+    assert difference.max() <= 2 and difference.mean() < 0.05
+    assert np.abs(program - np.asarray(Image.open(scratch / "photo.png")).astype(int)).mean() > 1
+
+
+def _all_commands(group: object, above: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        deeper = hasattr(command, "commands")
+        found |= _all_commands(command, f"{above}{name} ") if deeper else {above + name: command}
+    return found
+
+
+COMMANDS = _all_commands(tree())
+
+
+def test_each_command_has_an_example() -> None:
+    assert set(COMMANDS) == set(EXAMPLES)
+    for name, command in COMMANDS.items():
+        assert command.epilog == f"Example: {EXAMPLES[name]}"  # type: ignore[attr-defined]
+        assert EXAMPLES[name].startswith(f"restore {name}")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name: str, scratch: Path) -> None:
+    for command in commands(EXAMPLES[name]):
+        execute(command)
+
+
+def test_the_command_reference_is_of_this_program() -> None:
+    page = runpy.run_path(str(ROOT / "docs" / "make_commands.py"))
+    made = (ROOT / "docs" / "commands.md").read_text("utf-8")
+    assert made == page["text"](), "run `python docs/make_commands.py`"
+    for name in COMMANDS:
+        assert f"\n## restore {name}\n" in made
+
+
+def test_what_may_be_set_where_is_as_documented() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    rows = [set(re.findall(r"`([a-z-]+)`", row.split("|")[1])) for row in text.splitlines() if row.startswith("| `")]
+    assert rows == [set(defaults.OF_A_FOLDER), set(defaults.OF_THE_USER - defaults.OF_A_FOLDER)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if (page.parent / target).name != "formats.md":
+            assert (page.parent / target).exists(), f"{page}: {target}"
