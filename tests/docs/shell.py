@@ -25,13 +25,18 @@ SET_UP = re.compile(
 NETWORK = re.compile(r"hf://OWNER/REPO")
 """Placeholders for what lies on the network: tests/ has a server of its own for them."""
 
-_TINY = "--batch 2 --crop 64 --steps 2 --device cpu --precision fp32 --workers 0 --set unpaired.batch=2"
+_TINY = (
+    "--batch 2 --crop 64 --steps 2 --device cpu --precision fp32 --workers 0 --set unpaired.batch=2 "
+    "--set unpaired.discriminator=8 --set unpaired.degrader=[8,8,12] --set unpaired.patches=16 --set unpaired.queue=8"
+)
 SUBSTITUTIONS = (
     # What would take hours: two small steps of a small network. What is said last on a command line counts.
     (r"^(restore train .*)$", rf"\1 {_TINY} --set generator.widths=[8,8,16] --set generator.blocks=[1,1,1]"),
     (r"^(restore finetune .*)$", rf"\1 {_TINY}"),
-    # A name that stands for weights of one's own.
-    (r"--from NAME\b", "--from derain"),
+    # A name that stands for weights of one's own, and a large network where a small one shows the same.
+    (r"--from (NAME|derain)\b", "--from small.safetensors"),
+    # What lies beside the weights is what this writes; the export of weights of one's own is run as it is.
+    (r"^restore export derain --onnx$", f"cp {ROOT}/weights/derain.onnx ."),
 )
 """How commands are changed before they are run: all that is changed."""
 
