@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,8 +48,10 @@ def test_the_wheel_holds_all_that_belongs_to_it(tmp_path: Path) -> None:
         (about,) = (name for name in names if name.endswith(".dist-info/METADATA"))
         text = archive.read(about).decode("utf-8")
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "restorecli").rglob("*.py")}
-    weights = {f"restorecli/{path.relative_to(ROOT)}" for path in (ROOT / "weights").iterdir()}
-    assert modules | weights | {"restorecli/py.typed", "restorecli/training/presets/dehaze.toml"} <= names
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    place = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]["weights"]
+    weights = {f"{place}/{path.name}" for path in (ROOT / "weights").iterdir()}
+    assert modules | weights | {"restorecli/py.typed", "restorecli/training/presets/ship-dehaze.toml"} <= names
     assert {name.partition("/")[0] for name in names} == {"restorecli", about.partition("/")[0]}
     assert "License-Expression: Apache-2.0" in text and about.replace("METADATA", "licenses/LICENSE") in names
 

@@ -38,8 +38,13 @@ OF_A_FOLDER = frozenset(
 OF_THE_USER = OF_A_FOLDER | {"weights", "format", "max-pixels", "no-stamp", "offline", "quiet", "verbose"}
 """What the user's own file and the environment may set."""
 
-# What training and export compute in is another matter.
-_ONLY_FOR = {"precision": ("dehaze", "derain", "benchmark")}
+_SPARED = {
+    "train": {"precision"},
+    "finetune": {"precision"},
+    "export": {"precision"},
+    "benchmark": {"backend", "device", "precision", "tile", "max-memory"},
+}
+"""Options that mean something else by the same name, so that a key at the top of a file does not reach them."""
 _LARGEST_FILE = 100_000
 _META = "restorecli.defaults"
 
@@ -167,7 +172,7 @@ def _flat(path: Path) -> dict[str, Any]:
 
 def _for_all(command: str, option: str) -> bool:
     """Whether a key at the top of a file reaches the option of this command."""
-    return command in _ONLY_FOR.get(option, (command,))
+    return option not in _SPARED.get(command, ())
 
 
 def _commands(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
