@@ -9,8 +9,9 @@ has it, in a table of the command's name for that one alone, which is the strong
     strength = 0.8              # RESTORE_DERAIN_STRENGTH=0.8
 
 A working directory may have come with a download. What stands in it can change how pixels are computed, but not which
-files are read and written, what is fetched, or the limits that guard against broken files; those are for the user's
-own file and the environment. What replaces or names files is for the command line alone.
+files are read and written, what is fetched, how much of the machine is taken, or the limits that guard against broken
+files; those are for the user's own file and the environment. What replaces or names files is for the command line
+alone.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from restorecli.errors import UsageError, WeightsError
 FILE = "restore.toml"
 PREFIX = "RESTORE_"
 
-OF_A_FOLDER = frozenset(
-    {"backend", "device", "precision", "tile", "max-memory", "jobs", "workers", "strength", "quality", "preserve-times"}
-)
+OF_A_FOLDER = frozenset({"backend", "device", "precision", "strength", "quality", "preserve-times"})
 """What ``restore.toml`` in the working directory may set."""
-OF_THE_USER = OF_A_FOLDER | {"weights", "format", "max-pixels", "no-stamp", "offline", "quiet", "verbose"}
+OF_THE_USER = OF_A_FOLDER | {
+    *("tile", "max-memory", "jobs", "workers", "max-pixels"),
+    *("weights", "format", "no-stamp", "offline", "quiet", "verbose"),
+}
 """What the user's own file and the environment may set."""
 
 _SPARED = {

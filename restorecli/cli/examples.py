@@ -10,7 +10,7 @@ EXAMPLES = {
     "train": "restore train --hazy HAZY/ --clear CLEAR/ --time-limit 2h",
     "finetune": "restore finetune --from derain --rainy RAINY/ --clean CLEAN/",
     "export": "restore export runs/derain/generator.safetensors --onnx",
-    "eval": "restore eval --task derain --input RAINY/ --target CLEAN/",
+    "eval": "restore eval --task derain --input TEST/rainy --target TEST/clean",
     "weights list": "restore weights list",
     "weights show": "restore weights show derain",
     "weights pull": "restore weights pull hf://OWNER/REPO",

@@ -101,7 +101,7 @@ def test_what_is_for_the_command_line_alone(
 
 
 @pytest.mark.parametrize(
-    "line", ['weights = "hf://a/b"', 'format = "png"', 'max-pixels = "9999MP"', "offline = true", "quiet = true"]
+    "line", ['weights = "hf://a/b"', 'format = "png"', 'max-pixels = "9999MP"', "jobs = 999", "quiet = true"]
 )
 def test_a_folders_file_names_no_files_and_lifts_no_limits(
     line: str, user_file: Path, asked: list[restore_photos._Request], capsys: pytest.CaptureFixture[str]

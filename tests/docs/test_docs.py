@@ -40,8 +40,8 @@ def scratch(tmp_path: Path, weights_files: dict[str, Path], monkeypatch: pytest.
     for name in ("hazy.jpg", "rainy.jpg"):
         Image.open(ROOT / "examples" / name).resize((128, 96)).save(tmp_path / "examples" / name)
     Image.fromarray(noise(90, 120, 1, np.uint16)[..., 0]).save(tmp_path / "photo.tif")
-    for folder in ("HAZY", "CLEAR", "RAINY", "CLEAN"):
-        (tmp_path / folder).mkdir()
+    for folder in ("HAZY", "CLEAR", "RAINY", "CLEAN", "TEST/rainy", "TEST/clean"):
+        (tmp_path / folder).mkdir(parents=True)
         for index in range(3):
             Image.fromarray(noise(96, 112, seed=index)).save(tmp_path / folder / f"{index}.png")
     shutil.copy(weights_files["derain"], tmp_path / "small.safetensors")

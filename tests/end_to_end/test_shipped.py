@@ -98,13 +98,13 @@ def test_doctor_tells_of_defaults_and_of_what_clashes(
     restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "restore.toml").write_text('backend = "onnx"\n[derain]\ntile = 512\n', "utf-8")
+    (tmp_path / "restore.toml").write_text('backend = "onnx"\n[derain]\nquality = 90\n', "utf-8")
     monkeypatch.setenv("RESTORE_QUALITY", "80")
     monkeypatch.setenv("RESTORE_OUT", "somewhere")
     monkeypatch.setattr("restorecli.cli.machine.try_backends", lambda weights: [])
     call = restore("doctor")
     assert call.code == 0, call.err
-    assert "restore.toml: backend = onnx, derain.tile = 512" in call.out and "RESTORE_QUALITY=80" in call.out
+    assert "restore.toml: backend = onnx, derain.quality = 90" in call.out and "RESTORE_QUALITY=80" in call.out
     assert "RESTORE_OUT is called like" in call.out
     assert call.out.count("used: onnx on cpu in fp32: backend is set in restore.toml") == 2
     distributions = [SimpleNamespace(name=name) for name in ("onnxruntime", "onnxruntime-gpu")]
