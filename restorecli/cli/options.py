@@ -27,12 +27,12 @@ Offline = Annotated[
 ]
 
 
-def weights_names() -> list[str]:
-    """Names of the catalogue, for the shell's completion; none when it cannot be read."""
+def weights_names() -> list[tuple[str, str]]:
+    """Names of the catalogue and their tasks, for the shell's completion; none when it cannot be read."""
     from restorecli.weights import catalogue
 
     try:
-        return [entry.name for entry in catalogue()]
+        return [(entry.name, f"for {entry.task}") for entry in catalogue()]
     except RestoreError:
         return []
 
