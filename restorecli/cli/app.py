@@ -6,7 +6,9 @@ This module, and every module that it imports, leaves torch, onnxruntime and cv2
 
 from __future__ import annotations
 
+import difflib
 import io
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -123,13 +125,16 @@ def tree() -> Any:
 
 
 def _told(error: TyperException) -> str:
-    """What Typer says of a wrong command line, in the form of our own errors."""
+    """What Typer says of a wrong command line, in the form of our own errors, with the nearest of what it knows."""
     possibilities = getattr(error, "possibilities", None)
     if possibilities:
         text = f"{error.message}, did you mean {possibilities[0]}?"
     else:
         # pydantic, which typer reads values with, begins some of its sentences so.
         text = error.format_message().replace("Value error, ", "").rstrip(".")
+        if choice := re.search(r"'([^']*)' is not one of (.*)", text):
+            near = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1)
+            text += f", did you mean {near[0]}?" if near else ""
     context = getattr(error, "ctx", None)
     if context is None:
         return f"{text}; see `restore --help`"

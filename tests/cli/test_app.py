@@ -66,6 +66,7 @@ def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
         (["derain"], "Missing argument"),
         (["derain", "a.jpg", "--frmat", "png"], "No such option: --frmat, did you mean --format?"),
         (["derain", "a.jpg", "--format", "pgn"], "'pgn' is not one of 'same', 'jpg'"),
+        (["derain", "a.jpg", "--format", "pgn"], "did you mean png?"),
         (["derain", "a.jpg", "--backend", "tensorflow"], "'tensorflow' is not one of"),
         (["derain", "a.jpg", "--precision", "int8"], "'int8' is not one of"),
         (["derain", "a.jpg", "--device", "tpu"], "--device must be"),

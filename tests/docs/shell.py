@@ -22,8 +22,8 @@ SET_UP = re.compile(
 )
 """Commands that are not run here."""
 
-NETWORK = re.compile(r"hf://OWNER/REPO")
-"""Placeholders for what lies on the network: tests/ has a server of its own for them."""
+ELSEWHERE = re.compile(r"hf://OWNER/REPO|--device cuda")
+"""What lies on the network, for which other tests have a server of their own, and what needs a graphics card."""
 
 _TINY = (
     "--batch 2 --crop 64 --steps 2 --device cpu --precision fp32 --workers 0 --set unpaired.batch=2 "
@@ -33,6 +33,7 @@ SUBSTITUTIONS = (
     # What would take hours: two small steps of a small network. What is said last on a command line counts.
     (r"^(restore train .*)$", rf"\1 {_TINY} --set generator.widths=[8,8,16] --set generator.blocks=[1,1,1]"),
     (r"^(restore finetune .*)$", rf"\1 {_TINY}"),
+    (r"^(restore benchmark\b.*)$", r"\1 --megapixels 0.05 --runs 1"),
     # A name that stands for weights of one's own, and a large network where a small one shows the same.
     (r"--from (NAME|derain)\b", "--from small.safetensors"),
     # What lies beside the weights is what this writes; the export of weights of one's own is run as it is.
@@ -54,6 +55,8 @@ class Block:
 def blocks(page: Path) -> Iterator[Block]:
     """The fenced blocks of a Markdown page, in order."""
     text = page.read_text("utf-8")
+    fences = re.findall(r"^```.*$", text, re.MULTILINE)
+    assert all(re.fullmatch(r"```\w+", fence) for fence in fences[::2]), f"{page}: a block without a language"
     for found in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         yield Block(page, text[: found.start()].count("\n") + 2, found[1], found[2])
 
@@ -63,7 +66,7 @@ def commands(block: str) -> list[str]:
     lines = re.sub(r"\\\n", " ", block).splitlines()
     parts = [part.strip() for line in lines for part in re.sub(r"(^|\s)#.*", "", line).split("&&")]
     wanted = [part.replace(".venv/bin/", "", 1) for part in parts if part and not SET_UP.match(part)]
-    return [command for command in wanted if not NETWORK.search(command)]
+    return [command for command in wanted if not ELSEWHERE.search(command)]
 
 
 def execute(command: str) -> None:
