@@ -200,9 +200,11 @@ def _read(
         if len(content) > _LARGEST_FILE:
             raise UsageError(f"{path} is longer than {_LARGEST_FILE} bytes, which is no file of settings: move it away")
         values = tomllib.loads(content.decode("utf-8"))
+        # Numbers of thousands of digits cannot be shown, nor be anybody's setting.
+        repr(values)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     problems: list[str] = []
     found: list[tuple[str, str, Any]] = []

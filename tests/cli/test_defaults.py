@@ -77,6 +77,9 @@ def test_the_folders_file_is_told_of(
         ("preserve-times = 1", "preserve-times must be true or false"),
         ("quality = [1]", "quality must be text or a number"),
         ("quality = ", "is not valid TOML"),
+        ("quality = 0x" + "f" * 9000, "is not valid TOML"),
+        ("quality = " + "[" * 9000, "is not valid TOML"),
+        ("#" * 200_000, "no file of settings"),
     ],
 )
 def test_wrong_files(text: str, told: str, user_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
