@@ -11,6 +11,7 @@ EXAMPLES = {
     "finetune": "restore finetune --from derain --rainy RAINY/ --clean CLEAN/",
     "export": "restore export runs/derain/generator.safetensors --onnx",
     "eval": "restore eval --task derain --input TEST/rainy --target TEST/clean",
+    "compare": "restore compare photo.jpg photo_derained.jpg",
     "weights list": "restore weights list",
     "weights show": "restore weights show derain",
     "weights pull": "restore weights pull hf://OWNER/REPO",

@@ -106,6 +106,7 @@ def test_each_command_has_an_example() -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_example(name: str, scratch: Path) -> None:
+    shutil.copy("photo.jpg", "photo_derained.jpg")
     on_pages = {command for page in PAGES for block in blocks(page) for command in commands(block.text)}
     for command in commands(EXAMPLES[name]):
         if command not in on_pages:
