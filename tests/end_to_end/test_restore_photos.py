@@ -221,7 +221,9 @@ def test_the_bar_moves_for_skipped_and_failed_photos(
     restore: Restore, photo: Photo, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moves: list[float] = []
-    monkeypatch.setattr("restorecli.cli.console.Progress.update", lambda _, completed, text="": moves.append(completed))
+    monkeypatch.setattr(
+        "restorecli.cli.console.Progress.update", lambda _, completed, *__, **___: moves.append(completed)
+    )
     done, broken = photo("in/a.png"), tmp_path / "in" / "b.png"
     photo("in/a_derained.png")
     broken.touch()
