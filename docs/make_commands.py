@@ -48,6 +48,7 @@ An option with a variable after it can be set for good: see [configuration.md](c
 | 4 | the backend, device or precision asked for is not available |
 | 5 | a training run cannot start or go on |
 | 130 | interrupted; finished photos are kept, nothing is half written |
+| 141 | whoever read the output stopped reading; as for 130 |
 """
 
 
