@@ -14,8 +14,9 @@ EXAMPLES = {
     "compare": "restore compare photo.jpg photo_derained.jpg",
     "weights list": "restore weights list",
     "weights show": "restore weights show derain",
-    "weights pull": "restore weights pull hf://OWNER/REPO",
+    "weights pull": "restore weights pull hf://OWNER/REPO@v1/generator.safetensors",
     "weights verify": "restore weights verify",
+    "weights pack": "restore weights pack runs/derain --out my-derain",
     "doctor": "restore doctor",
 }
 

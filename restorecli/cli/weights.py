@@ -132,7 +132,7 @@ def pull(
     """Fetch weights of the Hugging Face Hub, check them, and tell where they lie; afterwards --offline finds them.
 
     Their checksum must be that of the list for a name, that of --sha256, or else the hub's own. What is told as pinned
-    names the same bytes for ever. Example: restore weights pull hf://OWNER/REPO@v1/generator.safetensors
+    names the same bytes for ever.
     """
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     from dataclasses import asdict
@@ -190,7 +190,7 @@ def pack(
 ) -> int:
     """Make a folder to publish from a training run: weights, preset, checksums, and a card to fill in.
 
-    The folder can be used as --weights at once. Example: restore weights pack runs/derain --out my-derain
+    The folder can be used as --weights at once.
     """
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     from restorecli.weights.packing import TO_FILL_IN
