@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from restorecli.errors import RestoreError
+from restorecli.errors import PhotoError, RestoreError
 
 if TYPE_CHECKING:
     from restorecli.cli.defaults import Setting
@@ -43,10 +43,16 @@ class Console:
 
     def result(self, text: str, values: Mapping[str, Any] | None = None) -> None:
         """One result: ``text`` for people, or ``values`` (None: this command has no JSON) as one line of JSON."""
-        if self.json:
-            print(json.dumps(values, allow_nan=False), flush=True)
-        elif not self.quiet:
-            print(text, file=sys.stdout if self.results_on_stdout else sys.stderr, flush=True)
+        if self.quiet and not self.json:
+            return
+        line = json.dumps(values, allow_nan=False) if self.json else "\n".join(map(_printable, text.split("\n")))
+        try:
+            print(line, file=sys.stdout if self.json or self.results_on_stdout else sys.stderr, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = error.strerror or error
+            raise PhotoError(f"standard output cannot be written ({reason})", kind="unwritable") from error
 
     def value(self, values: Mapping[str, Any]) -> None:
         """One result for ``--json`` alone."""
@@ -69,19 +75,19 @@ class Console:
             _print_table(headers, rows)
             return
         for row in cells:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            print("  ".join(_printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(_printable(text), file=sys.stderr, flush=True)
 
     def error(self, error: BaseException | str, *, also: str = "") -> None:
         """One line on stderr, whatever the mode; under ``--verbose`` the traceback comes before it."""
         if self.verbose and isinstance(error, BaseException):
             traceback.print_exception(error, file=sys.stderr)
         line = " ".join(f"{error}{also}".split())
-        print(f"restore: {line}", file=sys.stderr, flush=True)
+        print(f"restore: {_printable(line)}", file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
     def progress(self, total: float, unit: str) -> Iterator[Progress]:
@@ -156,4 +162,10 @@ class _LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         # Looked up each time: the progress bar puts something else in the place of stderr.
-        print(f"restore: {record.levelname.lower()}: {record.getMessage()}", file=sys.stderr, flush=True)
+        text = f"restore: {record.levelname.lower()}: {record.getMessage()}"
+        print(_printable(text), file=sys.stderr, flush=True)
+
+
+def _printable(text: str) -> str:
+    """The text on one line, without what would command the terminal: names and metadata come from anywhere."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -205,7 +205,7 @@ def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int
     )
     if not jobs and failures and all(failure.error and failure.error.kind == "no_photos" for failure in failures):
         raise UsageError("; ".join(str(failure.error) for failure in failures), kind="no_photos")
-    report = _Report(request, console, jobs, passed_over)
+    report = _Report(request, console, passed_over)
     if dry_run:
         return _show_plan(request, report, jobs, failures)
     # First, because a wrong device or wrong weights are the command line's fault, whatever the photos are.
@@ -249,6 +249,7 @@ def _run(request: _Request, console: Console, report: _Report, jobs: list[Job], 
                 **request.output,
                 workers=request.workers,
                 max_pixels=request.max_pixels,
+                preserve_times=request.preserve_times,
                 on_result=on_result,
                 on_progress=on_progress,
                 look=None if report.page is None else report.page.look,
@@ -298,8 +299,10 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
     if request.preserve_times:
         raise UsageError("--preserve-times needs a file: standard input has no times")
     out = request.out
-    if out is not None and (out.suffix.lower() not in PHOTO_SUFFIXES or out.is_dir()):
-        raise UsageError(f"--out {out} must be a file with an image suffix when the photo comes from standard input")
+    if out is not None and (out.suffix.lower() not in PHOTO_SUFFIXES or os.path.isdir(out)):
+        raise UsageError(
+            f"--out {_name(out)} must be a file with an image suffix when the photo comes from standard input"
+        )
     if out is not None:
         check_format(out, request.output["format"])
     if out is None:
@@ -309,7 +312,7 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
         if sys.stdout.isatty() and not dry_run:
             raise UsageError("the photo would go to the terminal: redirect standard output, or give --out FILE")
     job = Job(STANDARD_INPUT, out or STANDARD_INPUT)
-    report = _Report(request, console, [job], 0)
+    report = _Report(request, console, 0)
     if dry_run:
         return _show_plan(request, report, [job], [])
     restorer = _open_restorer(request, report)
@@ -323,6 +326,8 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
     """Read standard input, restore it, and write it to standard output or to the file of ``job``."""
     from restorecli.inference.pipeline import Result
     from restorecli.photo import encode_photo, read_photo, write_photo
+    from restorecli.photo.atomic import remove_remains
+    from restorecli.photo.opening import read_all
 
     output, into_file = request.output, job.target != STANDARD_INPUT
     seconds = {"read": 0.0, "restore": 0.0, "write": 0.0, "total": 0.0}
@@ -336,12 +341,15 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
             seconds[stage] = time.perf_counter() - started
             seconds["total"] += seconds[stage]
 
-    if into_file and job.target.exists() and not output["overwrite"]:
+    if into_file:
+        remove_remains(job.target.parent)
+    if into_file and os.path.lexists(job.target) and not output["overwrite"]:
         return Result(job, "skipped", seconds=seconds)
     width = height = details = glance = None
     try:
         with timed("read"):
-            photo = read_photo(sys.stdin.buffer.read(), max_pixels=request.max_pixels, name="standard input")
+            data = read_all(sys.stdin.buffer, request.max_pixels, "standard input")
+            photo = read_photo(data, max_pixels=request.max_pixels, name="standard input")
         height, width = photo.pixels.shape[:2]
         with timed("restore"):
             restored, details = restorer.restore_photo(photo, lambda done, total: bar.update(done / total, pixels=done))
@@ -350,8 +358,8 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
             if into_file:
                 write_photo(restored, job.target, **output)
             else:
-                data, _ = encode_photo(restored, format=output["format"], quality=output["quality"])
-                _write_to_stdout(data)
+                coded, _ = encode_photo(restored, format=output["format"], quality=output["quality"])
+                _write_to_stdout(coded)
     except PhotoError as error:
         return Result(job, "failed", error, width, height, details, seconds)
     return Result(job, "restored", None, width, height, details, seconds, glance)
@@ -372,22 +380,12 @@ def _write_to_stdout(data: bytes) -> None:
 class _Report:
     """Tells of each photo as it is done, and counts."""
 
-    def __init__(self, request: _Request, console: Console, jobs: list[Job], passed_over: int) -> None:
+    def __init__(self, request: _Request, console: Console, passed_over: int) -> None:
         self._request, self._console = request, console
         self._passed_over = passed_over
         self._counts: Counter[str] = Counter()
-        self._times: dict[Path, tuple[int, int]] = {}
         self.weights = request.weights
         self.page: PhotoPage | None = None
-        if request.preserve_times:
-            # Taken before anything is written: an output may replace its own input.
-            for job in jobs:
-                try:
-                    found = job.source.stat()
-                except OSError as error:
-                    console.note(f"{_name(job.source)}: its times cannot be read: {error.strerror or error}")
-                else:
-                    self._times[job.source] = (found.st_atime_ns, found.st_mtime_ns)
 
     def add(self, result: Result) -> None:
         """Tell of one photo that is done, one way or the other."""
@@ -400,11 +398,6 @@ class _Report:
         elif result.status == "skipped":
             text += " is already there; replace it with --overwrite"
         elif details is not None:
-            if job.source in self._times:
-                try:
-                    os.utime(job.target, ns=self._times[job.source])
-                except OSError as error:
-                    self._console.note(f"{_name(job.target)}: its times cannot be set: {error.strerror or error}")
             size, ran_on = f"{result.width}x{result.height}", f"{details.backend} {details.device} {details.precision}"
             text += f"  {size}, {result.seconds['total']:.1f} s, {ran_on}"
             for note in details.notes:
@@ -416,7 +409,7 @@ class _Report:
         from restorecli.inference.pipeline import Result
 
         text = f"{_name(job.source)} -> {_name(job.target, 'standard output')}"
-        skip = job.target.exists() and not self._request.output["overwrite"]
+        skip = os.path.lexists(job.target) and not self._request.output["overwrite"]
         self._tell(Result(job, "skipped" if skip else "planned"), text + " is already there" * skip)
 
     def close(self) -> int:

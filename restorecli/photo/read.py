@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import logging
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -28,9 +27,19 @@ from restorecli.photo import colour, jpeg, metadata, photoshop, png, tiff
 from restorecli.photo.damage import failure
 from restorecli.photo.extras import DECODERS
 from restorecli.photo.formats import HEAD_BYTES, TITLES, sniff
-from restorecli.photo.guards import check_size, check_tiff, quiet_pillow, webp_size
+from restorecli.photo.guards import (
+    check_bytes,
+    check_scans,
+    check_size,
+    check_tiff,
+    gif_frames,
+    gif_size,
+    quiet_pillow,
+    webp_size,
+)
 from restorecli.photo.isobmff import properties_of
 from restorecli.photo.names import shown
+from restorecli.photo.opening import opened
 from restorecli.photo.photo import Photo
 from restorecli.photo.pixels import deep_pixels, is_deep, shallow_pixels, upright
 from restorecli.photo.webp import webp_chunks
@@ -49,6 +58,7 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "gif": GifImagePlugin.GifImageFile,
 }
 _SUBFILE_TYPE, _COPY_OR_MASK = 254, 0b101
+_MOST_PICTURES = 100
 
 
 def read_photo(source: str | Path | bytes, *, max_pixels: int = 400_000_000, name: str | None = None) -> Photo:
@@ -63,7 +73,9 @@ def read_photo(source: str | Path | bytes, *, max_pixels: int = 400_000_000, nam
     to return.
     """
     label = shown(name or ("the photo" if isinstance(source, bytes) else source))
-    with _opened(source, label) as file:
+    with opened(source, label) as file:
+        check_bytes(file.seek(0, io.SEEK_END), max_pixels, label)
+        file.seek(0)
         found = _known_format(file, label)
         with quiet_pillow():
             try:
@@ -79,51 +91,34 @@ def read_photo(source: str | Path | bytes, *, max_pixels: int = 400_000_000, nam
                 raise failure(file, found, label, error) from error
             pictures = _pictures(file, found)
     if pictures > 1:
-        _log.warning("%s: only the first of %d pictures is restored", label, pictures)
+        count = pictures if pictures <= _MOST_PICTURES else f"more than {_MOST_PICTURES}"
+        _log.warning("%s: only the first of %s pictures is restored", label, count)
     return photo
 
 
 def _pictures(file: IO[bytes], format: str) -> int:
-    """How many pictures a readable file holds, smaller copies and masks of the first not counted; 1 if unknown."""
+    """How many pictures a readable file holds, smaller copies and masks of the first not counted; 1 if unknown.
+
+    Counted up to one more than :data:`_MOST_PICTURES`: there may be millions, of a few bytes each.
+    """
     if format in ("jpeg", "bmp"):
         return 1
     # Anew, because looking further changes what an image holds; and what is wrong there is no matter of the first.
     try:
+        if format == "gif":
+            return sum(1 for _ in itertools.islice(gif_frames(file), _MOST_PICTURES + 1))
         file.seek(0)
         image = _PLUGINS[format](file)
-        count = int(getattr(image, "n_frames", 1))
         if not isinstance(image, TiffImagePlugin.TiffImageFile):
-            return count
+            return int(getattr(image, "n_frames", 1))
         pages = 0
-        for page in range(count):
-            image.seek(page)
-            pages += not image.tag_v2.get(_SUBFILE_TYPE, 0) & _COPY_OR_MASK
+        with contextlib.suppress(EOFError):
+            for page in range(_MOST_PICTURES + 1):
+                image.seek(page)
+                pages += not image.tag_v2.get(_SUBFILE_TYPE, 0) & _COPY_OR_MASK
         return pages
     except Exception:
         return 1
-
-
-@contextlib.contextmanager
-def _opened(source: str | Path | bytes, label: str) -> Iterator[IO[bytes]]:
-    """The source as a file that can be sought in, never one that would block or that has no end."""
-    if isinstance(source, bytes):
-        yield io.BytesIO(source)
-        return
-    try:
-        mode = os.stat(source).st_mode
-        if stat.S_ISDIR(mode):
-            raise PhotoError(f"{label}: is a folder, not a photo; name a file in it", kind="unreadable")
-        if not stat.S_ISREG(mode):
-            raise PhotoError(f"{label}: is no ordinary file; pipe it in and name it -", kind="unreadable")
-        file = open(source, "rb")  # noqa: SIM115 - closed below, and errors of opening are not those of reading
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        raise PhotoError(f"{label}: no such file; check the path", kind="missing") from error
-    except PermissionError as error:
-        raise PhotoError(f"{label}: no permission to read it; change its permissions", kind="unreadable") from error
-    except OSError as error:
-        raise PhotoError(f"{label}: cannot be opened ({error.strerror}); check the path", kind="unreadable") from error
-    with file:
-        yield file
 
 
 def _known_format(file: IO[bytes], label: str) -> str:
@@ -146,9 +141,13 @@ def _decode(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
         return _decode_by_extra(file, format, max_pixels, label)
     if format == "tiff" and tiff.is_raw(file):
         return _decode_by_extra(file, "raw", max_pixels, label)
+    # Pillow takes memory for what these hold when it opens them.
     if format == "webp":
-        # Pillow takes memory for a WebP's canvas when it opens it.
         check_size(*webp_size(file), max_pixels, label)
+    elif format == "gif":
+        check_size(*gif_size(file), max_pixels, label)
+    elif format == "jpeg":
+        check_scans(file, label)
     try:
         return _decode_whole(file, format, max_pixels, label)
     except (PhotoError, MemoryError):

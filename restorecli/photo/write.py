@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -49,12 +50,21 @@ _HORIZONTAL_DIFFERENCES = {317: 2}
 
 
 def write_photo(
-    photo: Photo, path: str | Path, *, format: str = "same", quality: int | str = 95, overwrite: bool = False
+    photo: Photo,
+    path: str | Path,
+    *,
+    format: str = "same",
+    quality: int | str = 95,
+    overwrite: bool = False,
+    original: os.stat_result | None = None,
+    preserve_times: bool = False,
 ) -> None:
     """Write ``photo`` to ``path``, whole or not at all.
 
     ``format="same"`` is the format that the suffix of ``path`` names, and the photo's own when it names none. Otherwise
-    as :func:`encode_photo` and :func:`write_bytes_atomic`, whose errors it raises.
+    as :func:`encode_photo` and :func:`write_bytes_atomic`, whose errors it raises. ``original`` is ``os.stat`` of the
+    file that the photo was read from: what is written is for nobody's eyes who could not read that one, and with
+    ``preserve_times`` it has its times.
     """
     path = Path(path)
     refuse_existing(path, overwrite=overwrite)
@@ -63,7 +73,7 @@ def write_photo(
         data, _ = encode_photo(photo, format=wanted, quality=quality)
     except PhotoError as error:
         raise PhotoError(f"{shown(path)}: {error}", kind=error.kind) from error
-    write_bytes_atomic(data, path, overwrite=overwrite)
+    write_bytes_atomic(data, path, overwrite=overwrite, original=original, preserve_times=preserve_times)
 
 
 def encode_photo(photo: Photo, *, format: str = "same", quality: int | str = 95) -> tuple[bytes, str]:

@@ -25,6 +25,7 @@ from restorecli.metrics import psnr, psnr_y
 from restorecli.models.unet import UNet
 from restorecli.pairs import pair_folders
 from restorecli.photo import write_bytes_atomic
+from restorecli.photo.atomic import remove_remains
 from restorecli.training.checkpoint import read_checkpoint, restore_modules, save_checkpoint
 from restorecli.training.config import TrainConfig, config_from_toml, flat
 from restorecli.training.cyclegan import CycleGAN, placed
@@ -104,6 +105,8 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     device, dtype = choose_device(options.device), choose_dtype(options)
     data, pairs = _open_data(options)
     _make_folder(options.run)
+    for folder in (options.run, options.run / "checkpoint", options.run / "samples"):
+        remove_remains(folder)
     checkpoint = options.run / "checkpoint" / "last.safetensors"
 
     # The players: the generator that restores, its moving average, and the unpaired branch from its first step on.

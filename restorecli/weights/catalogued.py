@@ -10,6 +10,7 @@ from pathlib import Path
 
 from restorecli.errors import WeightsError
 from restorecli.models.descriptor import TASKS
+from restorecli.weights.guards import stays_inside
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,10 @@ def catalogue() -> list[Entry]:
         ) from error
     except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
         raise WeightsError(f"{path} cannot be read ({error}): reinstall restorecli", kind="corrupt") from error
+    for entry in entries:
+        names = (entry.name, entry.file, entry.card, entry.onnx or entry.file)
+        if not all(isinstance(name, str) and stays_inside(name) for name in names):
+            raise WeightsError(f"{path} names a file outside its folder: reinstall restorecli", kind="corrupt")
     wrong = [entry.name for entry in entries if entry.task not in TASKS]
     if wrong or len({entry.name for entry in entries}) < len(entries):
         raise WeightsError(f"{path} has an unknown task or a name twice: reinstall restorecli", kind="corrupt")

@@ -11,6 +11,7 @@ from restorecli.models.descriptor import Descriptor
 from restorecli.weights.files import PICKLES, is_pickle, sha256_of, short
 from restorecli.weights.foreign import PICKLES as foreign_pickles
 from restorecli.weights.foreign import described_by_spandrel
+from restorecli.weights.guards import check_descriptor, check_safetensors_header, refuse_external_data
 
 FORMAT = "restorecli-generator-1"
 
@@ -72,8 +73,9 @@ def described(path: Path, name: str, digest: str, metadata: Mapping[str, str], o
         )
     try:
         descriptor = Descriptor.from_json(metadata.get("descriptor", ""))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} has damaged metadata ({error}): get or make it again", kind="corrupt") from error
+    check_descriptor(descriptor, path)
     return Weights(name, descriptor.task, path, descriptor, onnx, digest, metadata)
 
 
@@ -98,6 +100,7 @@ def safetensors_metadata(path: Path) -> Mapping[str, str]:
     from safetensors import SafetensorError, safe_open
 
     try:
+        check_safetensors_header(path)
         with safe_open(path, framework="numpy") as file:
             return dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
@@ -117,4 +120,5 @@ def onnx_metadata(path: Path) -> Mapping[str, str]:
         raise WeightsError(
             f"{path} is damaged or no ONNX file ({short(error)}): get or make it again", kind="corrupt"
         ) from error
+    refuse_external_data(model, path)
     return {entry.key: entry.value for entry in model.metadata_props}

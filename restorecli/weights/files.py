@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from restorecli.errors import WeightsError
+from restorecli.errors import PhotoError, WeightsError
+from restorecli.photo import atomic
 
 PICKLES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle", ".tar"})
 """Suffixes of the files that PyTorch pickles."""
@@ -19,21 +19,19 @@ PICKLES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle", ".tar"})
 def final_name(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its name when the block ends well and vanishes when it does not.
 
-    :class:`WeightsError` of kind ``unwritable`` when that fails.
+    :class:`WeightsError` of kind ``unwritable`` or ``disk_full`` when that fails.
     """
+    atomic.remove_remains(path.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=".restore-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        try:
+        # A network takes long to make; a wrong folder is more likely a slip than a wish for a new one.
+        os.stat(path.parent)
+        with atomic.final_name(path, overwrite=True) as temporary:
             yield temporary
-            # mkstemp's files are for their owner's eyes only.
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise WeightsError(f"{path} cannot be written: {error.strerror or error}", kind="unwritable") from error
+        failure = atomic.write_failure(path, error)
+        raise WeightsError(str(failure), kind=failure.kind) from error
+    except PhotoError as error:
+        raise WeightsError(str(error), kind=error.kind) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -53,9 +51,3 @@ def short(error: BaseException) -> str:
     lines: Iterable[str] = (line.strip().rstrip(":.") for line in str(error).splitlines())
     text = "; ".join([line for line in lines if line][:2])
     return text[:160] + ("..." if len(text) > 160 else "") or type(error).__name__
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -12,6 +12,7 @@ from restorecli.models.descriptor import Descriptor
 from restorecli.weights.described import FORMAT, Weights
 from restorecli.weights.files import final_name, short
 from restorecli.weights.foreign import is_foreign, load_foreign
+from restorecli.weights.guards import check_config
 
 if TYPE_CHECKING:
     import torch
@@ -40,8 +41,13 @@ def load_network(weights: Weights, dtype: str = "fp32") -> torch.nn.Module:
             kind="corrupt",
         )
     try:
-        network = builders[architecture](json.loads(weights.metadata["config"]))
+        config = json.loads(weights.metadata["config"])
+        check_config(config)
         tensors = load_file(weights.path)
+        # First without memory: the file may describe a network that is larger than all there is.
+        with torch.device("meta"):
+            builders[architecture](config).load_state_dict(tensors, strict=True, assign=True)
+        network = builders[architecture](config)
         network.load_state_dict(tensors, strict=True)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise WeightsError(

@@ -204,7 +204,7 @@ def test_times_that_cannot_be_kept_are_a_note(
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("restorecli.cli.restore_photos.os.utime", refused)
+    monkeypatch.setattr("restorecli.photo.atomic.os.utime", refused)
     call = restore("derain", photo(), "--preserve-times", *engine("derain"))
     assert call.code == 0
     assert "photo_derained.jpg: its times cannot be set: Operation not permitted" in call.err

@@ -116,6 +116,27 @@ def test_missing_inputs_and_empty_folders_are_failures(tmp_path: Path) -> None:
     assert passed_over == 1
 
 
+def test_capital_letters_do_not_make_two_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "in" / "a.jpg", tmp_path / "in" / "A.jpg", tmp_path / "other" / "b.jpg", tmp_path / "B.jpg")
+    assert len(targets([tmp_path / "in"], tmp_path / "out")) == 2
+    monkeypatch.setattr("restorecli.photo.places._folds", lambda _: True)
+    with pytest.raises(UsageError, match="would both become"):
+        targets([tmp_path / "in"], tmp_path / "out")
+    with pytest.raises(UsageError, match="--overwrite"):
+        targets([tmp_path / "other" / "b.jpg"], tmp_path / "other" / "B.jpg")
+    with pytest.raises(UsageError, match="would replace the input"):
+        targets([tmp_path / "other" / "b.jpg", tmp_path / "B.jpg"], tmp_path, overwrite=True)
+
+
+def test_an_input_is_known_by_any_of_its_paths(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.jpg", tmp_path / "a.jpg")
+    (tmp_path / "link").symlink_to("in")
+    with pytest.raises(UsageError, match="--overwrite"):
+        targets([tmp_path / "in" / "a.jpg"], tmp_path / "link")
+    with pytest.raises(UsageError, match="would replace the input"):
+        targets([tmp_path / "a.jpg", tmp_path / "in" / "a.jpg"], tmp_path / "link", overwrite=True)
+
+
 @pytest.fixture(scope="module")
 def restorer(weights_files: dict[str, Path]) -> Restorer:
     return Restorer("derain", weights=str(weights_files["derain"]), device="cpu", precision="fp32")
@@ -220,3 +241,58 @@ def test_progress_ends_at_the_whole_photo(restorer: Restorer, tmp_path: Path) ->
     run_all(jobs, restorer, on_progress=lambda *values: seen.append(values))
     assert [job for job, _, _ in seen] == jobs
     assert all(done == total for _, done, total in seen)
+
+
+def test_names_and_folders_that_cannot_be_end_no_run(restorer: Restorer, tmp_path: Path) -> None:
+    jobs = failing_jobs(tmp_path)
+    jobs[1] = Job(jobs[1].source, tmp_path / ("n" * 300 + ".png"))
+    (tmp_path / "loop").symlink_to("loop")
+    jobs[2] = Job(jobs[2].source, tmp_path / "loop" / "2.png")
+    jobs[3] = Job(tmp_path / "loop", jobs[3].target)
+    results = run_all(jobs, restorer)
+    assert [result.status for result in results] == ["restored", "failed", "failed", "failed", "restored"]
+    assert [result.error.kind for result in results if result.error] == ["unwritable", "unwritable", "unreadable"]
+
+
+def test_nothing_is_made_where_a_disk_was_taken_out(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    jobs = [Job(job.source, disk / "out" / job.source.name) for job in failing_jobs(tmp_path)]
+    disk.mkdir()
+
+    class TakesOut:
+        def restore_photo(self, photo: Photo, progress: object = None) -> tuple[Photo, None]:
+            if disk.exists():
+                disk.rename(tmp_path / "taken out")
+            return photo, None
+
+    results = run_all(jobs, TakesOut())  # type: ignore[arg-type]
+    assert {result.status for result in results} == {"failed"}
+    assert all(result.error and str(disk) in str(result.error) and "is gone" in str(result.error) for result in results)
+    assert not disk.exists()
+
+
+def test_what_a_killed_run_was_writing_is_removed_even_if_all_is_done(restorer: Restorer, tmp_path: Path) -> None:
+    jobs = failing_jobs(tmp_path)
+    run_all(jobs, restorer)
+    (tmp_path / "out" / ".restore-0123456789abcdef.tmp").write_bytes(b"half")
+    assert {result.status for result in run_all(jobs, restorer)} == {"skipped"}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{index}.png" for index in range(5)]
+
+
+def test_a_photo_that_another_run_finished_meanwhile_is_skipped(tmp_path: Path) -> None:
+    (job, *_) = failing_jobs(tmp_path)
+
+    class Slow:
+        def restore_photo(self, photo: Photo, progress: object = None) -> tuple[Photo, None]:
+            touch(job.target)
+            return photo, None
+
+    (result,) = run_all([job], Slow())  # type: ignore[arg-type]
+    assert (result.status, result.error, job.target.read_bytes()) == ("skipped", None, b"")
+
+
+def test_a_photo_is_never_taken_for_what_a_killed_run_left(restorer: Restorer, tmp_path: Path) -> None:
+    source = tmp_path / ".restore-0123456789abcdef.tmp"
+    write_photo(Photo(noise(30, 20)), source, format="png")
+    (result,) = run_all([Job(source, tmp_path / "a.png")], restorer)
+    assert result.status == "restored" and source.exists()

@@ -17,7 +17,11 @@ from restorecli.weights import Weights
 
 # ONNX Runtime has no error type of its own for this: its allocators speak through its general ones.
 _OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "bad allocation")
-_OWN_ERRORS = (ort_errors.Fail, ort_errors.RuntimeException, ort_errors.EPFail)
+_OWN_ERRORS: tuple[type[Exception], ...] = tuple(
+    found for found in vars(ort_errors).values() if isinstance(found, type) and issubclass(found, Exception)
+)
+_ERRORS_OF_LOADING: tuple[type[Exception], ...] = (*_OWN_ERRORS, UnicodeDecodeError)
+_ERRORS_OF_RUNNING: tuple[type[Exception], ...] = (*_OWN_ERRORS, MemoryError)
 
 
 class OnnxBackend:
@@ -60,8 +64,11 @@ class OnnxBackend:
             cuda_options = {"device_id": index, "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0}
             providers.insert(0, ("CUDAExecutionProvider", cuda_options))
         try:
-            self._session = onnxruntime.InferenceSession(weights.onnx, options, providers=providers)
-        except (*_OWN_ERRORS, ort_errors.InvalidProtobuf, ort_errors.InvalidGraph, ort_errors.NoSuchFile) as error:
+            # Falling back from the CPU to the CPU it would print on standard output.
+            self._session = onnxruntime.InferenceSession(
+                weights.onnx, options, providers=providers, enable_fallback=int(cuda)
+            )
+        except _ERRORS_OF_LOADING as error:
             raise WeightsError(
                 f"{weights.onnx} does not load in ONNX Runtime: {_first_line(error)}; make it again with "
                 "`restore export --onnx`",
@@ -86,10 +93,15 @@ class OnnxBackend:
         feed = {"photo": planes(tile), "thumbnail": planes(thumbnail), "place": place[None]}
         try:
             outputs = self._session.run(["restored"], {key: feed[key] for key in feed.keys() & self._inputs})
-        except (MemoryError, *_OWN_ERRORS) as error:
+        except _ERRORS_OF_RUNNING as error:
             if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
                 raise OutOfMemory(str(error)) from error
             raise BackendError(f"ONNX Runtime failed on {self.device}: {_first_line(error)}") from error
+        if outputs[0].shape != (1, 3, *tile.shape[:2]):
+            raise BackendError(
+                f"the ONNX file makes {outputs[0].shape} of a tile of {tile.shape}: make it again with "
+                "`restore export --onnx`"
+            )
         return np.asarray(outputs[0])[0].transpose(1, 2, 0)
 
     def free_memory(self) -> int | None:
@@ -97,7 +109,7 @@ class OnnxBackend:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _no_cuda(device: str) -> BackendError:
