@@ -21,6 +21,7 @@ from urllib.parse import unquote
 
 from restorecli.errors import WeightsError
 from restorecli.weights.files import PICKLES, sha256_of, short
+from restorecli.weights.guards import stays_inside
 
 HF_DEFAULT_FILE = "generator.safetensors"
 """What ``hf://OWNER/REPO`` means when it names no file: what a training run writes."""
@@ -55,7 +56,8 @@ class Address:
         # A branch with a slash in its name is written with %2F, as the hub's own addresses have it.
         revision = unquote(revision)
         # They become paths in the cache.
-        if {"..", "."}.intersection(re.split(r"[/\\]", f"{owner}/{repo}/{revision}/{file}")) or "\\" in revision + file:
+        parts = re.split(r"[/\\]", f"{owner}/{repo}/{revision}/{file}")
+        if {"..", "."}.intersection(parts) or "\\" in revision + file or (file and not stays_inside(file)):
             raise WeightsError(f"{text} leads outside its repository: check the name", kind="refused")
         return cls(f"{owner}/{repo}", revision or None, file or None)
 

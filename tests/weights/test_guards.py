@@ -15,8 +15,8 @@ from restorecli.errors import WeightsError
 from restorecli.models.descriptor import Descriptor
 from restorecli.weights import catalogue, load_network, resolve
 from restorecli.weights.guards import stays_inside
-from tests.test_weights import kind_of, rewritten
-from tests.test_weights import shipped as shipped
+from tests.weights.test_weights import kind_of, rewritten
+from tests.weights.test_weights import shipped as shipped
 
 EXTERNAL = onnx.TensorProto.EXTERNAL
 
