@@ -43,9 +43,9 @@ class HazeRange:
     beta: tuple[float, float] = (0.1, 2.4)
     """Scattering coefficient for depth normalised to [0, 1] (a tenth of the samples is up to 1.5 times denser)."""
     airlight: tuple[float, float] = (0.66, 1.0)
-    """Brightness of the airlight (a tenth of the samples is darker, down to 0.4: dusk, smog)."""
+    """Brightness of the airlight (a quarter of the samples is darker, down to 0.38: dusk, smog)."""
     tint: float = 0.02
-    """Standard deviation of the airlight's colour cast per channel (a quarter of the samples has three times it)."""
+    """Standard deviation of the airlight's colour cast per channel (a third of the samples has 3.5 times it)."""
     noise: float = 0.015
     """Largest standard deviation of sensor noise, which half of the samples have."""
 
@@ -207,9 +207,9 @@ def render_haze(
     banks = torch.exp(0.35 * _smooth_noise(count, 3, size, generator) * _chance(count, 0.35, generator))
 
     level = _uniform((count, 1, 1, 1), *ranges.airlight, generator)
-    dark = _chance(count, 0.1, generator)
-    level = level * (1 - dark) + dark * _uniform((count, 1, 1, 1), 0.4, 0.7, generator)
-    strength = ranges.tint * (1 + 2 * _chance(count, 0.25, generator))
+    dark = _chance(count, 0.25, generator)
+    level = level * (1 - dark) + dark * _uniform((count, 1, 1, 1), 0.38, 0.7, generator)
+    strength = ranges.tint * (1 + 2.5 * _chance(count, 0.35, generator))
     cast = torch.randn((count, 3, 1, 1), generator=generator) * strength
     # Airlight brighter towards the sun: a gradient over the photo.
     slope = torch.randn((count, 2, 1, 1), generator=generator) * 0.06 * _chance(count, 0.35, generator)
