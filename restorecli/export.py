@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from restorecli import __version__
 from restorecli.errors import UsageError, WeightsError
 from restorecli.models.descriptor import Descriptor
 from restorecli.weights import Weights, final_name, load_network, sha256_of
@@ -104,7 +105,14 @@ def _describe(path: Path, weights: Weights, precision: str) -> None:
     import onnx
 
     model = onnx.load(path)
+    descriptor = weights.descriptor
     metadata = dict(weights.metadata) | {
+        # The descriptor says these too; here for those who embed the file and read no JSON.
+        "task": descriptor.task,
+        "stride": str(descriptor.stride),
+        "halo": str(descriptor.halo),
+        "thumbnail": str(descriptor.thumbnail),
+        "exported_by": f"restorecli {__version__}",
         "source_sha256": weights.sha256,
         "opset": str(OPSET),
         "precision": precision,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from restorecli.inference import remembered
 from tests.small import NARROW, save_weights
 
 
@@ -23,3 +24,9 @@ def weights_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A ``.safetensors`` file for each task, with its ``.onnx`` beside it. Not to be changed."""
     folder = tmp_path_factory.mktemp("weights")
     return {task: save_weights(folder, task) for task in NARROW}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is measured on this machine while tests run, and under their names, is no user's business."""
+    monkeypatch.setattr(remembered, "cache_file", lambda: tmp_path_factory.getbasetemp() / "speed.json")

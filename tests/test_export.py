@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 
-from restorecli import export
+from restorecli import __version__, export
 from restorecli.errors import UsageError, WeightsError
 from restorecli.export import export_onnx
 from restorecli.weights import load_network, resolve, sha256_of
@@ -40,6 +40,11 @@ def test_the_file_says_what_it_is(weights_files: dict[str, Path]) -> None:
     model = onnx.load(path, load_external_data=False)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert metadata == dict(weights.metadata) | {
+        "task": "derain",
+        "stride": "8",
+        "halo": str(weights.descriptor.halo),
+        "thumbnail": "64",
+        "exported_by": f"restorecli {__version__}",
         "source_sha256": weights.sha256,
         "opset": "18",
         "precision": "fp32",

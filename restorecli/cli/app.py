@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from restorecli.cli import compare, defaults, doctor, export, restore_photos, train, weights
+from restorecli.cli import benchmark, compare, defaults, doctor, export, restore_photos, train, weights
 from restorecli.cli import eval as evaluation
 from restorecli.cli.console import Console
 from restorecli.cli.examples import add_examples
@@ -74,6 +74,7 @@ app.command("export", short_help="Write generators as ONNX files.")(export.expor
 app.command("eval", short_help="Score photos: PSNR and SSIM.")(evaluation.evaluate)
 app.command("compare", short_help="Photos before and after on one page.")(compare.compare)
 app.add_typer(weights.app, name="weights", short_help="List, show, pull, verify and pack weights.")
+app.command("benchmark", short_help="How fast each backend is on this machine.")(benchmark.benchmark)
 app.command("doctor", short_help="What is installed and what really runs.")(doctor.doctor)
 
 

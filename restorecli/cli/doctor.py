@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from restorecli.errors import BackendError, WeightsError
 
 if TYPE_CHECKING:
     from restorecli.cli.defaults import Setting
-    from restorecli.cli.machine import Trial
 
 
 def doctor(
@@ -42,7 +42,7 @@ def _installed(console: Console, context: typer.Context) -> int:
     from restorecli.hardware import cpu_has_fast_bf16, usable_cores
 
     packages = {name: machine.version_of(name) for name in machine.PACKAGES}
-    devices = {name: machine.devices_of(name) for name in ("torch", "onnxruntime")}
+    devices = {name: machine.devices_of(name) for name in ("torch", "onnxruntime", "openvino")}
     found = machine.find(devices)
     told = advise(found)
     config = defaults.described(context)
@@ -86,6 +86,7 @@ def _lines(config: dict[str, Any]) -> list[str]:
 def _task(console: Console, task: str, preset: dict[str, Setting]) -> int:
     """Tell of one task's weights and backends; the exit code that a user's call would meet, defaults and all."""
     from restorecli.cli.machine import try_backend, try_backends
+    from restorecli.inference.backends.choice import choose
     from restorecli.weights import resolve
 
     try:
@@ -95,6 +96,7 @@ def _task(console: Console, task: str, preset: dict[str, Setting]) -> int:
         return error.exit_code
     wishes = {name: str(preset[name].value) for name in ("backend", "device", "precision") if name in preset}
     trials, chosen = list(try_backends(weights)), try_backend(weights, **wishes)
+    choice = choose(weights, *(wishes.get(name, "auto") for name in ("backend", "device", "precision")))
     console.note("")
     console.table(
         (f"{task} with {weights.name}", "device", "state"),
@@ -105,6 +107,10 @@ def _task(console: Console, task: str, preset: dict[str, Setting]) -> int:
         "weights": weights.name,
         "backends": [asdict(trial) for trial in trials],
         "used": asdict(chosen),
+        "why": choice.why,
+        "seconds_per_megapixel": {
+            str(setting): None if math.isinf(seconds) else seconds for setting, seconds in choice.figures
+        },
     }
     if chosen.problem is not None:
         failure = BackendError(chosen.problem)
@@ -112,23 +118,7 @@ def _task(console: Console, task: str, preset: dict[str, Setting]) -> int:
         return failure.exit_code
     set_in = ", ".join(f"{name} is set in {preset[name].source}" for name in wishes)
     console.result(
-        f"used: {chosen.backend} on {chosen.device} in {chosen.precision}: {set_in or _why(chosen)}",
+        f"used: {chosen.backend} on {chosen.device} in {chosen.precision}: {set_in or choice.why}",
         values | {"error": None},
     )
     return 0
-
-
-def _why(chosen: Trial) -> str:
-    """The reason for what ``auto`` chose, by the rule of ``restorecli.inference.backends.selection``."""
-    from restorecli.hardware import cpu_has_fast_bf16
-    from restorecli.inference.backends.machine import has_cuda_driver
-
-    if chosen.device.startswith("cuda"):
-        return "a CUDA device is there"
-    cuda = "there is a CUDA driver, but PyTorch cannot use it, and " if has_cuda_driver() else ""
-    if chosen.backend == "onnx":
-        cpu = "for weights without bf16" if cpu_has_fast_bf16() else "on a CPU without fast bf16"
-        return f"{cuda}{cpu} ONNX Runtime is as fast as torch and starts sooner"
-    if chosen.precision == "bf16":
-        return f"{cuda}this CPU multiplies bf16 in hardware, which torch uses"
-    return f"{cuda}these weights have no ONNX file for ONNX Runtime"

@@ -17,6 +17,7 @@ EXAMPLES = {
     "weights pull": "restore weights pull hf://OWNER/REPO@v1/generator.safetensors",
     "weights verify": "restore weights verify",
     "weights pack": "restore weights pack runs/derain --out my-derain",
+    "benchmark": "restore benchmark --weights derain --backend onnx --megapixels 1",
     "doctor": "restore doctor",
 }
 

@@ -99,9 +99,9 @@ def _requirement(package: str) -> str:
 
 
 def devices_of(package: str) -> list[str]:
-    """Devices that ``torch`` or ``onnxruntime`` runs on; in their place why, when it does not start."""
+    """Devices that ``torch``, ``onnxruntime`` or ``openvino`` runs on; in their place why, when it does not start."""
     try:
-        return {"torch": _torch_devices, "onnxruntime": _onnx_devices}[package]()
+        return {"torch": _torch_devices, "onnxruntime": _onnx_devices, "openvino": _openvino_devices}[package]()
     except Exception as error:  # a broken installation may raise anything
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         return [f"{NOT_STARTED}{reason}"]
@@ -140,13 +140,21 @@ def _onnx_devices() -> list[str]:
     return found
 
 
+def _openvino_devices() -> list[str]:
+    from restorecli.inference.backends.openvino_backend import import_openvino
+
+    return [name.lower() for name in import_openvino().Core().available_devices]
+
+
 def version_lines() -> list[str]:
     """restorecli and what it runs on, each with its version and its devices."""
     return [
         f"restorecli {__version__}, Python {platform.python_version()}",
         f"torch {version_of('torch')}: {', '.join(devices_of('torch'))}",
         f"ONNX Runtime {version_of('onnxruntime')}: {', '.join(devices_of('onnxruntime'))}",
-        f"OpenVINO {version_of('openvino')}: cpu" if version_of("openvino") else "OpenVINO: not installed",
+        f"OpenVINO {version_of('openvino')}: {', '.join(devices_of('openvino'))}"
+        if version_of("openvino")
+        else "OpenVINO: not installed",
     ]
 
 
@@ -178,15 +186,17 @@ def try_backend(weights: Weights, backend: str = "auto", device: str = "auto", p
     """Open one backend, ``auto`` as a user's call would, and run one small tile on it."""
     import numpy as np
 
-    from restorecli.inference.backends import OutOfMemory, open_backend
+    from restorecli.inference.backends import NotFinite, OutOfMemory, open_backend, run
 
     try:
         opened = open_backend(weights, backend=backend, device=device, precision=precision)
         edge, small = 4 * opened.descriptor.stride, max(1, opened.descriptor.thumbnail)
-        tile, thumbnail = np.zeros((edge, edge, 3), np.float32), np.zeros((small, small, 3), np.float32)
-        opened.run(tile, thumbnail, np.array([0, 0, 1, 1], np.float32))
+        window, thumbnail = np.zeros((edge, edge, 3), np.uint8), np.zeros((small, small, 3), np.float32)
+        run(opened, window, thumbnail, np.array([0, 0, 1, 1], np.float32))
     except RestoreError as error:
         return Trial(backend, device, None, str(error))
     except OutOfMemory:
         return Trial(backend, device, None, "its memory is full")
+    except NotFinite:
+        return Trial(backend, device, None, "it gives values that are no numbers")
     return Trial(opened.name, opened.device, opened.precision, None)

@@ -118,7 +118,10 @@ def command_for(task: str) -> Callable[..., int]:
         device: Annotated[
             str,
             typer.Option(
-                "--device", metavar="auto|cpu|cuda|cuda:N", autocompletion=device_names, help="Where it runs."
+                "--device",
+                metavar="auto|cpu|cuda|cuda:N",
+                autocompletion=device_names,
+                help="Where it runs; --backend onnx and openvino know others: tensorrt, coreml, gpu, ...",
             ),
         ] = "auto",
         precision: Annotated[Precision, typer.Option("--precision", help="What it is computed in.")] = Precision.auto,
@@ -173,12 +176,15 @@ def command_for(task: str) -> Callable[..., int]:
                 "quality": quantities.quality_or_same(quality),
                 "overwrite": overwrite,
             },
-            workers=quantities.count_or_auto(jobs, "--jobs") or min(_MOST_WORKERS, usable_cores()),
+            # Under a bound on memory tiles are worth more than photos read ahead.
+            workers=quantities.count_or_auto(jobs, "--jobs")
+            or (min(_MOST_WORKERS, usable_cores()) if max_memory is None else 1),
             max_pixels=quantities.pixels(max_pixels),
             preserve_times=preserve_times,
             report=report,
             stamp=not no_stamp,
         )
+        from restorecli.hardware import keep_memory
         from restorecli.inference.restorer import check_arguments
 
         check_arguments(task, **request.engine)
@@ -186,6 +192,7 @@ def command_for(task: str) -> Callable[..., int]:
             from restorecli.report import check_path
 
             check_path(report)
+        keep_memory()
         if STANDARD_INPUT in request.inputs:
             return _restore_standard_input(request, console, dry_run=dry_run)
         return _restore_files(request, console, dry_run=dry_run)
@@ -209,7 +216,7 @@ def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int
     if dry_run:
         return _show_plan(request, report, jobs, failures)
     # First, because a wrong device or wrong weights are the command line's fault, whatever the photos are.
-    restorer = _open_restorer(request, report) if jobs or failures else None
+    restorer = _open_restorer(request, report, jobs) if jobs or failures else None
     if restorer is None:
         return report.close()
     with _page(request, console, restorer, [result.job for result in failures] + jobs) as report.page:
@@ -269,12 +276,31 @@ def _page(
     )
 
 
-def _open_restorer(request: _Request, report: _Report) -> Restorer:
+def _open_restorer(request: _Request, report: _Report, jobs: list[Job]) -> Restorer:
     from restorecli.inference.restorer import Restorer
 
-    restorer = Restorer(request.task, weights=request.weights, stamp=request.stamp, **request.engine)
+    restorer = Restorer(
+        request.task,
+        weights=request.weights,
+        stamp=request.stamp,
+        **request.engine,
+        work=_pixels_ahead(jobs, overwrite=request.output["overwrite"]),
+        neighbours=request.workers if len(jobs) > 1 else 0,
+    )
     report.weights = restorer.weights.name
     return restorer
+
+
+def _pixels_ahead(jobs: list[Job], *, overwrite: bool) -> int:
+    """Roughly how many pixels there are to restore, by the sizes of the files."""
+    pixels = 0.0
+    for job in jobs:
+        with contextlib.suppress(OSError):
+            if overwrite or not job.target.exists():
+                # Photographs take a byte a pixel where they are compressed with loss, three and more elsewhere.
+                lossy = job.source.suffix.lower() in (".jpg", ".jpeg", ".webp", ".avif")
+                pixels += job.source.stat().st_size / (1 if lossy else 3)
+    return int(pixels)
 
 
 def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: list[Result]) -> int:
@@ -315,7 +341,7 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
     report = _Report(request, console, 0)
     if dry_run:
         return _show_plan(request, report, [job], [])
-    restorer = _open_restorer(request, report)
+    restorer = _open_restorer(request, report, [job])
     with _page(request, console, restorer, [job]) as report.page:
         with console.progress(1, "") as bar:
             report.add(_restore_stream(request, restorer, job, bar, report.page))

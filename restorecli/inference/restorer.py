@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,27 +15,18 @@ from PIL import Image
 from restorecli.errors import BackendError, PhotoError, UsageError
 from restorecli.inference.backends import Backend, open_backend
 from restorecli.inference.backends.selection import check_names
+from restorecli.inference.footprint import Ledger, plan_for
 from restorecli.inference.many import restore_each
 from restorecli.inference.stitch import run_plan
-from restorecli.inference.tiling import Plan, plan, plan_within
+from restorecli.inference.tiling import Plan
 from restorecli.models.descriptor import TASKS
 from restorecli.photo import Photo, read_photo, transparency
 from restorecli.photo.stamp import stamped
-from restorecli.weights import resolve
+from restorecli.weights import Weights, resolve
 
 Array = TypeVar("Array", bound=np.ndarray)
 Progress = Callable[[int, int], None]
 ManyProgress = Callable[[int, int | None], None]
-
-WORKING_BYTES = {"fp32": 300, "bf16": 220, "fp16": 220}
-"""Memory for each pixel of a window, all buffers together: measured on the shipped networks (PyTorch 255 and 180,
-ONNX Runtime 140), and rounded up."""
-DEFAULT_WORKING_MEMORY = 500_000_000
-"""What tiles may take on a CPU when nobody says otherwise: windows of about 2 MP in bf16. Larger ones have less context
-to compute twice, but each of their pixels takes longer (0.39 s a megapixel in windows of 1 MP, 0.43 of 2 MP, 0.58 of
-3.5 MP, two Zen 4 cores), as what they make no longer fits into the caches."""
-LARGEST_WINDOW = 16_000_000
-"""Pixels of a window on a device with plenty of memory; the context costs next to nothing from there on."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ class Restorer:
         self,
         task: str,
         *,
-        weights: str | Path | None = None,
+        weights: str | Path | Weights | None = None,
         backend: str = "auto",
         device: str = "auto",
         precision: str = "auto",
@@ -96,6 +86,8 @@ class Restorer:
         max_memory: int | None = None,
         strength: float = 1.0,
         stamp: bool = False,
+        work: int = 0,
+        neighbours: int = 0,
     ) -> None:
         """Load the weights.
 
@@ -104,7 +96,9 @@ class Restorer:
         ``cuda:N``; ``precision`` ``auto``, ``fp32``, ``bf16`` or ``fp16``; ``tile`` the edge of a tile in pixels or
         ``auto``; ``max_memory`` a bound in bytes on the memory of the process (of the device, on CUDA);
         ``strength`` from 0 (the photo as it was) to 1 (as restored); ``stamp`` notes in the metadata of each
-        :class:`Photo` what was done to it.
+        :class:`Photo` what was done to it; ``work`` how many pixels are going to be restored, as far as that is known
+        (where much is ahead, and this machine is new, ``auto`` measures first what is fastest); ``neighbours`` how many
+        more photos of the size are read and written meanwhile, for ``max_memory``.
 
         Raises :class:`UsageError` for a value that makes no sense, :class:`~restorecli.errors.WeightsError` and
         :class:`BackendError` for what is not to be had.
@@ -119,10 +113,15 @@ class Restorer:
             strength=strength,
         )
         self.task = task
-        self.weights = resolve(None if weights is None else str(weights), task)
-        self.backend: Backend = open_backend(self.weights, backend=backend, device=device, precision=precision)
+        given = weights if weights is None or isinstance(weights, Weights) else str(weights)
+        self.weights = given if isinstance(given, Weights) else resolve(given, task)
+        self.backend: Backend = open_backend(
+            self.weights, backend=backend, device=device, precision=precision, work=work
+        )
         self._tile = tile
         self._max_memory = max_memory
+        self._neighbours = neighbours
+        self._ledger = Ledger()
         self._strength = float(strength)
         self._stamp = stamp
         self._exact: Backend | None = None
@@ -219,6 +218,7 @@ class Restorer:
         """
         started = time.perf_counter()
         tiles = self._plan(photo.pixels)
+        self._ledger.used(tiles, self.backend)
         pixels = transparency.filled(photo.pixels, photo.alpha)
         outcome = run_plan(
             pixels,
@@ -265,48 +265,8 @@ class Restorer:
         return restored if alpha is None else np.dstack([restored, alpha])
 
     def _plan(self, pixels: np.ndarray) -> Plan:
-        """The tiles for this photo: as asked for, or as large as pays within the memory there is."""
-        height, width = pixels.shape[:2]
-        descriptor = self.backend.descriptor
-        halo, stride = descriptor.halo, descriptor.stride
-        working = int(WORKING_BYTES[self.backend.precision] * max(1.0, descriptor.features / 8))
-        room = self._room(pixels)
-        if self._tile != "auto":
-            tiles = plan(height, width, tile=int(self._tile), halo=halo, stride=stride)
-            if self._max_memory is None or room is None or tiles.window_pixels * working <= room:
-                return tiles
-            raise PhotoError(
-                f"tiles of {self._tile} pixels need {_megabytes(tiles.window_pixels * working)} more than "
-                f"--max-memory leaves ({_megabytes(max(room, 0))}); use --tile auto",
-                kind="out_of_memory",
-            )
-        if self.backend.device == "cpu":
-            bound = DEFAULT_WORKING_MEMORY if self._max_memory is None else LARGEST_WINDOW * working
-            room = bound if room is None else min(room, bound)
-        window = LARGEST_WINDOW if room is None else min(LARGEST_WINDOW, max(room, 0) // working)
-        found = plan_within(height, width, pixels=window, halo=halo, stride=stride)
-        if found is not None:
-            return found
-        smallest = plan(height, width, tile=stride, halo=halo, stride=stride)
-        if self._max_memory is None:
-            return smallest
-        raise PhotoError(
-            f"{width}x{height} pixels: --max-memory {_megabytes(self._max_memory)} is too little; "
-            f"it takes at least {_megabytes(self._max_memory - (room or 0) + smallest.window_pixels * working)}",
-            kind="out_of_memory",
-        )
-
-    def _room(self, pixels: np.ndarray) -> int | None:
-        """Bytes that tiles may take now, the result of this photo set aside; None when nobody says."""
-        free = self.backend.free_memory()
-        # Half of what is free: others live here too, and allocators round up.
-        room = None if free is None else free // 2
-        if self._max_memory is not None:
-            left = self._max_memory
-            if self.backend.device == "cpu":
-                left -= _resident_memory() + 2 * pixels.nbytes
-            room = left if room is None else min(room, left)
-        return room
+        taken = self._ledger.taken(pixels, self._neighbours)
+        return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=taken)
 
     def _thumbnail(self, pixels: np.ndarray) -> np.ndarray:
         """The whole photo at (S, S, 3), float32 in [0, 1]; each value the mean of the area that it stands for."""
@@ -345,17 +305,3 @@ def _of_known_mode(image: Image.Image) -> Image.Image:
 def _resized(pixels: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
     # OpenCV drops an axis of one channel.
     return cv2.resize(pixels, (width, height), interpolation=interpolation).reshape(height, width, -1)
-
-
-def _resident_memory() -> int:
-    """Bytes of main memory that this process holds; 0 where the system does not say."""
-    try:
-        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0
-    found = re.search(r"^VmRSS:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found.group(1)) * 1024 if found else 0
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.0f} MB"

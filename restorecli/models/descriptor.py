@@ -63,7 +63,7 @@ class Descriptor:
             values = json.loads(text)
             known = {field.name for field in fields(cls)}
             # What is younger than the first files may be missing.
-            if not isinstance(values, dict) or set(values) | {"place", "features"} != known:
+            if not isinstance(values, dict) or {"place", "features", *values} != known:
                 raise ValueError(f"expected the fields {', '.join(sorted(known))}")
             values["dtypes"] = tuple(values["dtypes"])
             for name in ("stride", "halo", "thumbnail"):

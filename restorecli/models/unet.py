@@ -219,6 +219,8 @@ class UNet(nn.Module):
 
     def descriptor(self, task: str) -> Descriptor:
         """What the engine must know of this network when it does ``task``."""
+        # At scale s a level of width w has w / s^2 values for each pixel.
+        features = max(width / (self.config.stem * 2**level) ** 2 for level, width in enumerate(self.config.widths))
         return Descriptor(
             task=task,
             architecture="unet",
@@ -226,6 +228,7 @@ class UNet(nn.Module):
             halo=self.halo,
             thumbnail=self.config.thumbnail,
             place=self.config.guide > 0,
+            features=features,
         )
 
     def features(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> list[Tensor]:

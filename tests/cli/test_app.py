@@ -44,7 +44,18 @@ def test_help_answers_at_once() -> None:
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
-    for command in ("dehaze", "derain", "train", "finetune", "export", "eval", "compare", "weights", "doctor"):
+    for command in (
+        "dehaze",
+        "derain",
+        "train",
+        "finetune",
+        "export",
+        "eval",
+        "compare",
+        "weights",
+        "benchmark",
+        "doctor",
+    ):
         assert f"\n  {command} " in text
     assert "Exit codes" in text
 

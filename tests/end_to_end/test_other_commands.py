@@ -224,3 +224,15 @@ def test_export_never_replaces_what_is_no_onnx_file(
     call = restore("export", source, "--onnx", "--out", tmp_path / "notyet")
     assert call.code == 0, call.err
     assert [path.name for path in (tmp_path / "notyet").iterdir()] == ["mine.onnx"]
+
+
+def test_benchmark(restore: Restore, weights_files: dict[str, Path]) -> None:
+    options = ["--weights", weights_files["derain"], "--megapixels", "0.02", "--runs", "2", "--backend", "onnx"]
+    call = restore("benchmark", *options, "--device", "cpu", "--json")
+    assert call.code == 0, call.err
+    (found,) = call.objects
+    assert (found["backend"], found["device"], found["precision"]) == ("onnx", "cpu", "fp32")
+    assert found["megapixels_per_second"] > 0 and len(found["seconds"]) == 2 and found["error"] is None
+    assert found["peak_memory"] is None or found["peak_memory"] > 30e6
+    call = restore("benchmark", *options, "--device", "tensorrt", "--precision", "fp32")
+    assert call.code == 4 and "--device tensorrt" in call.errors[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,15 +49,15 @@ def test_the_example_is_restored(task: str, restore: Restore, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_torch_and_onnx_agree_on_the_example(task: str, restore: Restore, tmp_path: Path) -> None:
+def test_all_backends_agree_on_the_example(task: str, restore: Restore, tmp_path: Path) -> None:
     outputs = []
-    for backend in ("torch", "onnx"):
+    for backend in ("torch", "onnx", *(["openvino"] if find_spec("openvino") else [])):
         out = tmp_path / f"{backend}.png"
         options = ["--format", "png", "--out", out, "--backend", backend, "--precision", "fp32", "--device", "cpu"]
         assert restore(task, ROOT / "examples" / EXAMPLES[task], *options).code == 0
         with Image.open(out) as restored:
             outputs.append(np.asarray(restored).astype(int))
-    assert np.abs(outputs[0] - outputs[1]).max() <= 1
+    assert all(np.abs(outputs[0] - other).max() <= 1 for other in outputs[1:])
 
 
 def test_weights_commands(restore: Restore) -> None:
@@ -88,6 +89,7 @@ def test_doctor(restore: Restore) -> None:
     assert machine["packages"]["torch"] and "cpu" in machine["devices"]["onnxruntime"]
     assert [found["task"] for found in tasks] == TASKS
     for found in tasks:
+        assert found["why"]
         ran = {(trial["backend"], trial["device"]) for trial in found["backends"] if trial["problem"] is None}
         assert {("torch", "cpu"), ("onnx", "cpu")} <= ran
         assert found["used"]["problem"] is None and found["error"] is None

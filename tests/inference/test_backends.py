@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +14,12 @@ import pytest
 import torch
 
 from restorecli.errors import BackendError, UsageError, WeightsError
-from restorecli.inference.backends import open_backend, selection
+from restorecli.hardware import cpu_has_fast_bf16
+from restorecli.inference.backends import Backend, NotFinite, open_backend, run
+from restorecli.inference.backends.base import levels as levels_of
+from restorecli.inference.backends.base import planes
 from restorecli.inference.backends.machine import free_main_memory, threads
-from restorecli.weights import Weights, resolve
+from restorecli.weights import Weights, load_network, resolve
 from tests.small import noise
 
 TASKS = ("derain", "dehaze")
@@ -25,47 +31,106 @@ def weights_for(task: str, files: dict[str, Path]) -> Weights:
 
 def example(height: int = 144, width: int = 208) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A tile, the thumbnail of its photo, and where in it the tile lies: beyond the right edge, too."""
-    photo = noise(height, width).astype(np.float32) / 255
-    return photo, noise(64, 64, seed=1).astype(np.float32) / 255, np.array([0.1, 0.3, 0.7, 1.1], np.float32)
+    photo, thumbnail = noise(height, width, dtype=np.uint16), noise(64, 64, seed=1).astype(np.float32) / 255
+    return photo, thumbnail, np.array([0.1, 0.3, 0.7, 1.1], np.float32)
+
+
+def levels(restored: np.ndarray) -> np.ndarray:
+    """16 bits as levels of 255."""
+    return restored.astype(np.float64) / 257
+
+
+def opened(task: str, files: dict[str, Path], name: str, precision: str = "fp32") -> Backend:
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    return open_backend(weights_for(task, files), backend=name, device="cpu", precision=precision)
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_other_backends_give_what_torch_gives(task: str, backend: str, weights_files: dict[str, Path]) -> None:
-    if backend == "openvino":
-        pytest.importorskip("openvino")
-    weights = weights_for(task, weights_files)
-    torch_backend = open_backend(weights, backend="torch", device="cpu", precision="fp32")
-    other = open_backend(weights, backend=backend, device="cpu", precision="fp32")
+@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
+def test_all_backends_give_what_the_network_gives(task: str, backend: str, weights_files: dict[str, Path]) -> None:
+    network = load_network(weights_for(task, weights_files))
+    other = opened(task, weights_files, backend)
     assert (other.name, other.device, other.precision) == (backend, "cpu", "fp32")
     for size in [(16, 16), (144, 208), (16, 1008)]:
         photo, thumbnail, place = example(*size)
-        wanted = torch_backend.run(photo, thumbnail, place)
-        assert wanted.shape == photo.shape and wanted.dtype == np.float32
-        assert np.abs(wanted - photo).max() > 5 / 255, "the network does something"
-        assert np.abs(other.run(photo, thumbnail, place) - wanted).max() < 0.05 / 255
+        given = torch.from_numpy(photo.astype(np.float32) / 65535).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            small = torch.from_numpy(thumbnail).permute(2, 0, 1)[None]
+            wanted = network(given, small, torch.from_numpy(place)[None]).clamp(0, 1)
+        wanted = wanted[0].permute(1, 2, 0).numpy() * 255
+        assert np.abs(wanted - levels(photo)).max() > 5, "the network does something"
+        deep = run(other, photo, thumbnail, place)
+        assert deep.dtype == np.uint16 and deep.shape == photo.shape
+        assert np.abs(levels(deep) - wanted).max() < 0.05
+        # Eight bits are rounded once; strength blends with what was given.
+        shallow = np.rint(levels(photo)).astype(np.uint8)
+        for strength in (0.0, 0.3, 1.0):
+            wanted = shallow + strength * (levels(run(other, shallow * np.uint16(257), thumbnail, place)) - shallow)
+            result = run(other, shallow, thumbnail, place, strength)
+            assert result.dtype == np.uint8 and np.abs(result - wanted).max() < 0.55
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_bf16_is_close_to_fp32(task: str, weights_files: dict[str, Path]) -> None:
-    weights = weights_for(task, weights_files)
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_bf16_is_close_to_fp32(task: str, backend: str, weights_files: dict[str, Path]) -> None:
+    if backend == "openvino" and not cpu_has_fast_bf16():
+        pytest.skip("this CPU does not multiply bf16 in hardware, and OpenVINO does not pretend to")
     photo, thumbnail, place = example()
-    exact = open_backend(weights, backend="torch", device="cpu", precision="fp32").run(photo, thumbnail, place)
-    narrow = open_backend(weights, backend="torch", device="cpu", precision="bf16")
+    exact = run(opened(task, weights_files, "torch"), photo, thumbnail, place)
+    narrow = opened(task, weights_files, backend, "bf16")
     assert narrow.precision == "bf16"
-    given = narrow.run(photo, thumbnail, place)
-    assert given.dtype == np.float32
-    assert np.abs(given - exact).max() < 0.1 * np.abs(exact - photo).max()
+    difference = np.abs(levels(run(narrow, photo, thumbnail, place)) - levels(exact))
+    assert 0 < difference.max() < 0.1 * np.abs(levels(exact) - levels(photo)).max()
 
 
-def test_results_are_not_overwritten_by_the_next(weights_files: dict[str, Path]) -> None:
+@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
+def test_results_are_not_overwritten_by_the_next(backend: str, weights_files: dict[str, Path]) -> None:
     photo, thumbnail, place = example(32, 32)
-    for name in ("torch", "onnx"):
-        backend = open_backend(weights_for("derain", weights_files), backend=name, device="cpu", precision="fp32")
-        first = backend.run(photo, thumbnail, place)
-        kept = first.copy()
-        backend.run(1 - photo, thumbnail, place)
-        assert np.array_equal(first, kept)
+    engine = opened("derain", weights_files, backend)
+    first = engine.start(photo, thumbnail, place, 1.0)()
+    kept = first.copy()
+    run(engine, 65535 - photo, thumbnail, place)
+    assert np.array_equal(first, kept)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_are_told_of(value: float, weights_files: dict[str, Path]) -> None:
+    photo, thumbnail, place = example(32, 32)
+    thumbnail[0, 0, 0] = value
+    # OpenVINO's rectifiers turn such values into 0, so it is told by what all ONNX backends share.
+    for backend in ("torch", "onnx"):
+        with pytest.raises(NotFinite):
+            run(opened("derain", weights_files, backend), photo, thumbnail, place)
+    restored = planes(photo)
+    restored[0, 1, 5, 7] = value
+    with pytest.raises(NotFinite):
+        levels_of(restored, photo, planes(photo), 1.0)
+
+
+def test_onnx_backends_leave_torch_alone_and_send_nothing(weights_files: dict[str, Path], tmp_path: Path) -> None:
+    # In a new process: what this one has imported already is imported no more.
+    code = """
+        import socket, sys
+        import numpy as np
+        reached = []
+        sys.addaudithook(lambda event, values: event.startswith("socket.") and reached.append((event, values)))
+        from restorecli.inference.restorer import Restorer
+        for backend in sys.argv[2:]:
+            restorer = Restorer("derain", weights=sys.argv[1], backend=backend, device="cpu", precision="fp32")
+            restorer.restore(np.zeros((40, 50, 3), np.uint8))
+        import openvino
+        openvino.convert_model(sys.argv[1].replace(".safetensors", ".onnx"))
+        assert not reached, reached
+        assert "torch" not in sys.modules
+        assert not [name for name in sys.modules if name.startswith("openvino_telemetry")]
+    """
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", textwrap.dedent(code), str(weights_files["derain"]), "onnx", "openvino"]
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not [*tmp_path.rglob("*openvino*")], "its telemetry leaves a file with an identity when it is at work"
 
 
 def test_cuda_that_is_not_there_is_an_error(weights_files: dict[str, Path]) -> None:
@@ -87,13 +152,12 @@ def test_weights_without_onnx_say_how_to_get_it(weights_files: dict[str, Path]) 
 
 def test_an_onnx_file_alone_runs_on_onnx_runtime(weights_files: dict[str, Path]) -> None:
     weights = resolve(str(weights_files["derain"].with_suffix(".onnx")), "derain")
-    assert open_backend(weights, device="cpu").name == "onnx"
+    assert open_backend(weights, device="cpu").name in ("onnx", "openvino")
     with pytest.raises(BackendError, match="--backend onnx"):
         open_backend(weights, backend="torch")
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+@pytest.mark.parametrize(("backend", "precision"), [("onnx", "bf16"), ("onnx", "fp16"), ("openvino", "fp16")])
 def test_precisions_that_a_backend_has_not(backend: str, precision: str, weights_files: dict[str, Path]) -> None:
     if backend == "openvino":
         pytest.importorskip("openvino")
@@ -109,25 +173,31 @@ def test_precisions_that_the_weights_do_not_work_in(weights_files: dict[str, Pat
     assert open_backend(fragile, backend="torch", device="cpu").precision == "fp32"
 
 
-@pytest.mark.parametrize("wrong", [{"backend": "jax"}, {"device": "gpu"}, {"device": "cuda:x"}, {"precision": "int8"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"backend": "jax"},
+        {"device": "gpu"},
+        {"device": "cuda:x"},
+        {"precision": "int8"},
+        {"backend": "onnx", "device": "quantum", "precision": "fp32"},
+        {"backend": "onnx", "device": "CPU:"},
+    ],
+)
 def test_unknown_words_are_a_matter_of_usage(wrong: dict[str, str], weights_files: dict[str, Path]) -> None:
-    with pytest.raises(UsageError, match="must be"):
+    with pytest.raises(UsageError, match=r"must be|it knows .*tensorrt"):
         open_backend(weights_for("derain", weights_files), **wrong)
 
 
-@pytest.mark.parametrize(("bf16", "chosen"), [(True, ("torch", "bf16")), (False, ("onnx", "fp32"))])
-def test_auto_on_a_cpu_takes_what_is_fastest(
-    bf16: bool, chosen: tuple[str, str], weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("backend", "device"), [("onnx", "tensorrt"), ("onnx", "coreml:1"), ("openvino", "gpu:7")])
+def test_other_devices_that_are_not_there_are_an_error(
+    backend: str, device: str, weights_files: dict[str, Path]
 ) -> None:
-    from restorecli.inference.backends import torch_backend
-
-    monkeypatch.setattr(selection, "cpu_has_fast_bf16", lambda: bf16)
-    monkeypatch.setattr(torch_backend, "cpu_has_fast_bf16", lambda: bf16)
-    weights = weights_for("derain", weights_files)
-    backend = open_backend(weights, device="cpu")
-    assert (backend.name, backend.precision) == chosen
-    assert open_backend(weights, device="cpu", precision="fp32").name == "onnx"
-    assert open_backend(replace(weights, onnx=None), device="cpu").precision == ("bf16" if bf16 else "fp32")
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    with pytest.raises(BackendError, match=f"--device {device} ") as caught:
+        open_backend(weights_for("derain", weights_files), backend=backend, device=device)
+    assert caught.value.exit_code == 4
 
 
 def test_a_damaged_onnx_file_is_a_weights_error(weights_files: dict[str, Path], tmp_path: Path) -> None:
@@ -160,16 +230,6 @@ def test_threads_heed_the_usual_variable(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_free_memory_is_known_or_none() -> None:
     free = free_main_memory()
     assert free is None or free > 0
-
-
-@pytest.mark.parametrize(("torch_has_it", "chosen"), [(True, "torch"), (False, "onnx")])
-def test_a_cuda_driver_alone_does_not_choose_torch(
-    torch_has_it: bool, chosen: str, weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(selection, "has_cuda_driver", lambda: True)
-    monkeypatch.setattr(selection, "cpu_has_fast_bf16", lambda: False)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: torch_has_it)
-    assert selection._choose(weights_for("derain", weights_files), "auto", "auto") == chosen
 
 
 def test_an_engine_that_does_not_start_is_a_backend_error(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from restorecli.errors import PhotoError
-from restorecli.inference.backends import OutOfMemory
+from restorecli.inference.backends import NotFinite, OutOfMemory, Pending
 from restorecli.inference.stitch import run_plan
 from restorecli.inference.tiling import plan
 from restorecli.models.descriptor import Descriptor
@@ -16,22 +16,39 @@ THUMBNAIL = np.zeros((16, 16, 3), np.float32)
 
 
 class Inverter:
-    """Gives 1 - photo; cannot hold windows above ``limit`` pixels, and gives NaN for the calls in ``broken``."""
+    """Gives the negative; cannot hold more than ``limit`` pixels, and the calls in ``broken`` are not finite.
+
+    With ``ahead`` windows are computed only when they are waited for, and all that are under way take memory.
+    """
 
     name, device, precision = "fake", "cpu", "bf16"
     descriptor = Descriptor("derain", "fake", stride=8, halo=16, thumbnail=16)
 
-    def __init__(self, limit: int = 10**9, broken: tuple[int, ...] = ()) -> None:
-        self.limit, self.broken = limit, broken
+    def __init__(self, limit: int = 10**9, broken: tuple[int, ...] = (), ahead: int = 0) -> None:
+        self.limit, self.broken, self.ahead = limit, broken, ahead
         self.calls: list[tuple[int, int]] = []
+        self.held = 0
 
-    def run(self, tile: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
-        height, width = tile.shape[:2]
-        assert height % 8 == 0 and width % 8 == 0 and tile.dtype == np.float32 and tile.shape[2] == 3
-        if height * width > self.limit:
+    def start(self, window: np.ndarray, thumbnail: np.ndarray, place: np.ndarray, strength: float) -> Pending:
+        height, width = window.shape[:2]
+        assert height % 8 == 0 and width % 8 == 0 and window.shape[2] == 3
+        assert place.shape == (4,) and place.dtype == np.float32 and (place >= 0).all() and (place <= 8).all()
+        if self.held + height * width > self.limit:
             raise OutOfMemory
         self.calls.append((height, width))
-        return np.full_like(tile, np.nan) if len(self.calls) - 1 in self.broken else 1 - tile
+        self.held += height * width
+        assert self.held <= (self.ahead + 1) * max(high * wide for high, wide in self.calls)
+        broken = len(self.calls) - 1 in self.broken
+
+        def wait() -> np.ndarray:
+            self.held -= height * width
+            if broken:
+                raise NotFinite
+            top = np.iinfo(window.dtype).max
+            blended = window + strength * (top - 2.0 * window)
+            return np.rint(blended).astype(window.dtype)
+
+        return wait
 
     def free_memory(self) -> int | None:
         return None
@@ -51,15 +68,24 @@ def test_every_pixel_comes_out_in_its_place(size: tuple[int, int], channels: int
     assert np.abs(outcome.pixels.astype(int) - (np.iinfo(dtype).max - pixels.astype(int))).max() <= (channels == 1)
 
 
-def test_memory_that_runs_out_halves_the_tiles_that_are_left() -> None:
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_memory_that_runs_out_halves_the_tiles_that_are_left(ahead: int) -> None:
     pixels = noise(500, 700)
-    backend = Inverter(limit=90 * 90)
+    backend = Inverter(limit=90 * 90, ahead=ahead)
     seen: list[tuple[int, int]] = []
     outcome = run_plan(pixels, THUMBNAIL, tiles_of(pixels, 256), backend, progress=lambda *p: seen.append(p))
     assert np.array_equal(outcome.pixels, 255 - pixels)
     assert outcome.halvings >= 2
     assert outcome.tiles == len(backend.calls) == len(seen)
     assert seen == sorted(seen) and seen[-1] == (504 * 704, 504 * 704)
+
+
+def test_memory_for_one_window_but_not_for_two_halves_nothing() -> None:
+    pixels = noise(500, 700)
+    tiles = tiles_of(pixels, 256)
+    outcome = run_plan(pixels, THUMBNAIL, tiles, Inverter(limit=int(1.5 * tiles.window_pixels), ahead=1))
+    assert np.array_equal(outcome.pixels, 255 - pixels)
+    assert (outcome.halvings, outcome.tiles) == (0, len(tiles.tiles))
 
 
 def test_finished_tiles_are_kept_when_memory_runs_out_later() -> None:
@@ -83,10 +109,11 @@ def test_a_photo_that_does_not_fit_at_all_is_refused_with_a_remedy() -> None:
     assert caught.value.kind == "out_of_memory"
 
 
-def test_a_tile_that_is_not_finite_runs_again_in_fp32() -> None:
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_tile_that_is_not_finite_runs_again_in_fp32(ahead: int) -> None:
     pixels = noise(500, 700)
     exact = Inverter()
-    backend = Inverter(broken=(1, 3))
+    backend = Inverter(broken=(1, 3), ahead=ahead)
     outcome = run_plan(pixels, THUMBNAIL, tiles_of(pixels), backend, exact_backend=lambda: exact)
     assert np.array_equal(outcome.pixels, 255 - pixels)
     assert outcome.repeated == len(exact.calls) == 2

@@ -1,17 +1,18 @@
-"""ONNX Runtime: starts in a moment, and needs no PyTorch."""
+"""ONNX Runtime: starts in a moment, and needs no PyTorch; on the CPU, on CUDA and on any other execution provider."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from restorecli.errors import BackendError, WeightsError
-from restorecli.inference.backends.base import OutOfMemory, planes
+from restorecli.errors import BackendError, UsageError, WeightsError
+from restorecli.inference.backends.base import OutOfMemory, Pending, levels, planes
 from restorecli.inference.backends.machine import free_main_memory, has_cuda_driver, threads
 from restorecli.weights import Weights
 
@@ -20,20 +21,29 @@ _OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "bad allocati
 _OWN_ERRORS: tuple[type[Exception], ...] = tuple(
     found for found in vars(ort_errors).values() if isinstance(found, type) and issubclass(found, Exception)
 )
-_ERRORS_OF_LOADING: tuple[type[Exception], ...] = (*_OWN_ERRORS, UnicodeDecodeError)
+_ERRORS_OF_LOADING: tuple[type[Exception], ...] = (*_OWN_ERRORS, ValueError)
 _ERRORS_OF_RUNNING: tuple[type[Exception], ...] = (*_OWN_ERRORS, MemoryError)
+_SUFFIX = "ExecutionProvider"
+_CPU = "CPUExecutionProvider"
+_CUDA = "CUDAExecutionProvider"
+_NVIDIA = (_CUDA, "TensorrtExecutionProvider")
 
 
 class OnnxBackend:
     """A :class:`~restorecli.inference.backends.base.Backend` on ONNX Runtime."""
 
     name = "onnx"
+    ahead = 0
 
     def __init__(self, weights: Weights, *, device: str, precision: str) -> None:
-        """``device`` is ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; ``precision`` ``auto`` or that of the ONNX file.
+        """``device`` is ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or the short name of an execution provider.
 
-        Raises :class:`BackendError` when there is no ONNX file, or the device or the precision is not there, and
-        :class:`WeightsError` when the file does not load.
+        A short name is what ONNX Runtime calls it, without its ending and in lower case: ``tensorrt``, ``coreml``,
+        ``dml``, with ``:N`` for the N-th device. ``precision`` is ``auto`` or that of the ONNX file.
+
+        Raises :class:`BackendError` when there is no ONNX file, or the device or the precision is not there,
+        :class:`UsageError` for a device that ONNX Runtime has never heard of, and :class:`WeightsError` when the file
+        does not load.
         """
         if weights.onnx is None:
             raise BackendError(
@@ -42,13 +52,14 @@ class OnnxBackend:
                 kind="backend",
             )
         self.descriptor = weights.descriptor
-        cuda = device.startswith("cuda") or (device == "auto" and has_cuda_driver())
-        index = int(device.partition(":")[2] or 0)
+        wanted = _provider(device)
         # What it has to say about missing libraries comes as an error of ours, not as lines on the terminal.
         onnxruntime.set_default_logger_severity(4)
-        if device.startswith("cuda") and not has_cuda_driver():
-            raise _no_cuda(device)
-        if cuda:
+        if device != "auto" and (
+            wanted not in onnxruntime.get_available_providers() or (wanted in _NVIDIA and not has_cuda_driver())
+        ):
+            raise _not_there(device)
+        if wanted in _NVIDIA:
             # It reports what it cannot load on standard output, where a photo or JSON may be going.
             with contextlib.redirect_stdout(io.StringIO()):
                 onnxruntime.preload_dlls()
@@ -58,27 +69,17 @@ class OnnxBackend:
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         # The arena rounds up and keeps what the largest tile took; without it memory is half and speed the same.
         options.enable_cpu_mem_arena = False
-        providers: list[Any] = ["CPUExecutionProvider"]
-        if cuda:
-            # Other searches tune again for every new shape; TF32 would turn fp32 into something else without a word.
-            cuda_options = {"device_id": index, "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0}
-            providers.insert(0, ("CUDAExecutionProvider", cuda_options))
-        try:
+        number = int(device.partition(":")[2] or 0)
+        with _errors(device, weights, of_file=wanted == _CPU):
             # Falling back from the CPU to the CPU it would print on standard output.
             self._session = onnxruntime.InferenceSession(
-                weights.onnx, options, providers=providers, enable_fallback=int(cuda)
+                weights.onnx, options, _providers(wanted, device, number), enable_fallback=int(wanted != _CPU)
             )
-        except _ERRORS_OF_LOADING as error:
-            raise WeightsError(
-                f"{weights.onnx} does not load in ONNX Runtime: {_first_line(error)}; make it again with "
-                "`restore export --onnx`",
-                kind="corrupt",
-            ) from error
         # ONNX Runtime lists CUDA where there is none and then runs on the CPU: only the open session tells.
-        self._on_cuda = self._session.get_providers()[0] == "CUDAExecutionProvider"
-        if device.startswith("cuda") and not self._on_cuda:
-            raise _no_cuda(device)
-        self.device = f"cuda:{index}" if self._on_cuda else "cpu"
+        runs = self._session.get_providers()[0]
+        if device != "auto" and runs != wanted:
+            raise _not_there(device)
+        self.device = _short(runs) + (f":{number}" if runs in _NVIDIA or ":" in device else "")
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.precision = metadata.get("precision", "fp32")
         if precision not in ("auto", self.precision):
@@ -88,31 +89,108 @@ class OnnxBackend:
                 kind="precision",
             )
         self._inputs = {entry.name for entry in self._session.get_inputs()}
+        self._bound = _Bound(self._session, number) if runs == _CUDA else None
 
-    def run(self, tile: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
-        feed = {"photo": planes(tile), "thumbnail": planes(thumbnail), "place": place[None]}
+    def start(self, window: np.ndarray, thumbnail: np.ndarray, place: np.ndarray, strength: float) -> Pending:
+        photo = planes(window)
+        feed = {"photo": photo, "thumbnail": planes(thumbnail), "place": place[None]}
+        feed = {key: feed[key] for key in feed.keys() & self._inputs}
         try:
-            outputs = self._session.run(["restored"], {key: feed[key] for key in feed.keys() & self._inputs})
+            if self._bound is not None:
+                restored = self._bound.run(feed)
+            else:
+                restored = np.asarray(self._session.run(["restored"], feed)[0])
         except _ERRORS_OF_RUNNING as error:
             if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
                 raise OutOfMemory(str(error)) from error
             raise BackendError(f"ONNX Runtime failed on {self.device}: {_first_line(error)}") from error
-        if outputs[0].shape != (1, 3, *tile.shape[:2]):
-            raise BackendError(
-                f"the ONNX file makes {outputs[0].shape} of a tile of {tile.shape}: make it again with "
-                "`restore export --onnx`"
-            )
-        return np.asarray(outputs[0])[0].transpose(1, 2, 0)
+        result = levels(restored, window, photo, strength)
+        return lambda: result
 
     def free_memory(self) -> int | None:
-        return None if self._on_cuda else free_main_memory()
+        return free_main_memory() if self.device == "cpu" else None
+
+
+class _Bound:
+    """A session whose inputs and output stay in the device's memory, which is taken anew only for a new shape."""
+
+    def __init__(self, session: onnxruntime.InferenceSession, number: int) -> None:
+        self._session, self._number = session, number
+        self._inputs: dict[str, Any] = {}
+        self._binding: Any = None
+
+    def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+        if {name: tuple(value.shape()) for name, value in self._inputs.items()} != {
+            name: array.shape for name, array in feed.items()
+        }:
+            # The old ones first: both together may be more than there is.
+            self._inputs, self._binding = {}, None
+            binding = self._session.io_binding()
+            for name, array in feed.items():
+                value = onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", self._number)
+                binding.bind_ortvalue_input(name, value)
+                self._inputs[name] = value
+            binding.bind_output("restored", "cuda", self._number)
+            self._binding = binding
+        else:
+            for name, array in feed.items():
+                self._inputs[name].update_inplace(array)
+        self._session.run_with_iobinding(self._binding)
+        return self._binding.copy_outputs_to_cpu()[0]
+
+
+def _provider(device: str) -> str:
+    """The execution provider that a device means; :class:`UsageError` when there is no such provider anywhere."""
+    if device == "auto":
+        return _CUDA if has_cuda_driver() else _CPU
+    short = device.partition(":")[0]
+    known = {_short(name): name for name in onnxruntime.get_all_providers()}
+    if short not in known:
+        raise UsageError(
+            f"--device {device} is no execution provider of ONNX Runtime: it knows {', '.join(sorted(known))}"
+        )
+    return known[short]
+
+
+def _providers(wanted: str, device: str, number: int) -> list[Any]:
+    """What the session may use, best first."""
+    # Other searches tune again for every new shape; TF32 would turn fp32 into something else without a word.
+    cuda = (_CUDA, {"device_id": number, "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0})
+    if wanted == _CPU:
+        return [_CPU]
+    if wanted == _CUDA:
+        return [cuda, _CPU]
+    if wanted in _NVIDIA:
+        return [(wanted, {"device_id": number}), cuda, _CPU]
+    return [(wanted, {"device_id": number} if ":" in device else {}), _CPU]
+
+
+@contextlib.contextmanager
+def _errors(device: str, weights: Weights, *, of_file: bool) -> Iterator[None]:
+    """ONNX Runtime's errors of opening a file as ours: the file's fault, or maybe that of a device that is no CPU."""
+    try:
+        yield
+    except _ERRORS_OF_LOADING as error:
+        if of_file or isinstance(error, (ort_errors.InvalidProtobuf, ort_errors.InvalidGraph, ort_errors.NoSuchFile)):
+            raise WeightsError(
+                f"{weights.onnx} does not load in ONNX Runtime: {_first_line(error)}; make it again with "
+                "`restore export --onnx`",
+                kind="corrupt",
+            ) from error
+        raise BackendError(
+            f"--device {device} does not start in ONNX Runtime: {_first_line(error)}; use --device cpu", kind="device"
+        ) from error
+
+
+def _short(provider: str) -> str:
+    return provider.removesuffix(_SUFFIX).lower()
 
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0][:200]
 
 
-def _no_cuda(device: str) -> BackendError:
+def _not_there(device: str) -> BackendError:
     return BackendError(
         f"--device {device} is not available to ONNX Runtime on this machine; use --device cpu", kind="device"
     )

@@ -1,38 +1,40 @@
-"""OpenVINO: the fastest way of running the ONNX file on many CPUs; an optional package."""
+"""OpenVINO: reads the ONNX file, starts in a moment, and is the fastest on many CPUs; Intel GPUs too."""
 
 from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
 
 import numpy as np
 
 from restorecli.errors import BackendError, WeightsError
-from restorecli.inference.backends.base import OutOfMemory, planes
+from restorecli.inference.backends.base import OutOfMemory, Pending, levels, planes
 from restorecli.inference.backends.machine import free_main_memory, threads
+from restorecli.inference.backends.openvino_place import READ, ReadAtPlace, split
 from restorecli.weights import Weights
+
+_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_TELEMETRY = "openvino_telemetry"
 
 
 class OpenVinoBackend:
-    """A :class:`~restorecli.inference.backends.base.Backend` on OpenVINO: CPU, fp32."""
+    """A :class:`~restorecli.inference.backends.base.Backend` on OpenVINO."""
 
     name = "openvino"
-    device = "cpu"
-    precision = "fp32"
+    ahead = 0
 
     def __init__(self, weights: Weights, *, device: str, precision: str) -> None:
-        """``device`` is ``auto`` or ``cpu``, ``precision`` ``auto`` or ``fp32``.
+        """``device`` is ``auto`` or ``cpu``, or a device of OpenVINO: ``gpu``, ``gpu:N``, ``npu``.
 
-        Raises :class:`BackendError` for anything else, without an ONNX file and without the package, and
+        ``precision`` is ``auto``, or one that the device computes in: fp32 always, bf16 on CPUs that multiply it in
+        hardware, fp16 on GPUs. ``auto`` is what OpenVINO prefers on the device, fp32 where the weights do not work in
+        it.
+
+        Raises :class:`BackendError` for what is not there, without an ONNX file and without the package, and
         :class:`WeightsError` when the file does not load.
         """
-        if device.startswith("cuda"):
-            raise BackendError(
-                f"--device {device} is not available to OpenVINO; use --backend torch or --device cpu", kind="device"
-            )
-        if precision not in ("auto", "fp32"):
-            raise BackendError(
-                f"--precision {precision} is not available with --backend openvino, which runs in fp32; "
-                "use --backend torch",
-                kind="precision",
-            )
         if weights.onnx is None:
             raise BackendError(
                 f"{weights.path.name} has no ONNX file beside it: make one with "
@@ -40,32 +42,107 @@ class OpenVinoBackend:
                 kind="backend",
             )
         try:
-            import openvino
-        except ImportError as error:
-            raise BackendError("--backend openvino needs its package: pip install openvino") from error
+            openvino = import_openvino()
+        except (ImportError, OSError) as error:
+            raise BackendError(
+                f"--backend openvino does not start ({error}); install it with `pip install openvino`"
+            ) from error
         self.descriptor = weights.descriptor
-        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
+        core = openvino.Core()
+        plugin = "CPU" if device == "auto" else device.upper().replace(":", ".")
+        if plugin not in core.available_devices:
+            raise BackendError(
+                f"--device {device} is not available to OpenVINO, which finds "
+                f"{', '.join(core.available_devices).lower()}; use --backend torch or --device cpu",
+                kind="device",
+            )
+        wished = self._wished(core, plugin, precision)
+        options: dict[str, object] = {"INFERENCE_PRECISION_HINT": _TYPES[wished]}
+        if plugin == "CPU":
+            options["INFERENCE_NUM_THREADS"] = threads()
+        self._read_at_place: ReadAtPlace | None = None
         try:
-            self._model = openvino.Core().compile_model(weights.onnx, "CPU", options)
+            parts = split(core, openvino, weights.onnx) if self.descriptor.place and wished != "fp32" else None
+            if parts is None and self.descriptor.place and wished != "fp32":
+                raise _no_precision(wished, device, "fp32 with these weights")
+            if parts is not None:
+                exact = options | {"INFERENCE_PRECISION_HINT": _TYPES["fp32"]}
+                self._read_at_place = ReadAtPlace(core.compile_model(parts[0], plugin, exact))
+            self._model = core.compile_model(parts[1] if parts else weights.onnx, plugin, options)
         except RuntimeError as error:
-            reason = str(error).strip().rpartition("\n")[2]
-            raise WeightsError(f"{weights.onnx} does not load in OpenVINO: {reason}", kind="corrupt") from error
+            raise WeightsError(f"{weights.onnx} does not load in OpenVINO: {_reason(error)}", kind="corrupt") from error
+        runs = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.precision = {name: ours for ours, name in _TYPES.items()}.get(runs, runs)
+        if self.precision != wished:
+            raise _no_precision(precision, device, self.precision)
+        self.device = device if plugin != "CPU" else "cpu"
         self._inputs = {name for entry in self._model.inputs for name in entry.get_names()}
         self._request = self._model.create_infer_request()
 
-    def run(self, tile: np.ndarray, thumbnail: np.ndarray, place: np.ndarray) -> np.ndarray:
-        feed = {"photo": planes(tile), "thumbnail": planes(thumbnail), "place": place[None]}
+    def start(self, window: np.ndarray, thumbnail: np.ndarray, place: np.ndarray, strength: float) -> Pending:
+        photo = planes(window)
+        feed = {"photo": photo, "thumbnail": planes(thumbnail), "place": place[None]}
         try:
-            self._request.infer({key: feed[key] for key in feed.keys() & self._inputs})
-            # Copied, because the next tile is computed into the same memory.
-            return self._request.get_output_tensor().data[0].transpose(1, 2, 0).copy()
+            if self._read_at_place is not None:
+                feed[READ] = self._read_at_place(feed)
+            self._request.infer({key: feed[key] for key in feed.keys() & self._inputs}, share_inputs=True)
+            restored = self._request.get_output_tensor().data
         except MemoryError as error:
             raise OutOfMemory(str(error)) from error
         except RuntimeError as error:
             if "bad_alloc" in str(error) or "allocate" in str(error):
                 raise OutOfMemory(str(error)) from error
-            reason = str(error).strip().rpartition("\n")[2]
-            raise BackendError(f"OpenVINO failed: {reason}") from error
+            raise BackendError(f"OpenVINO failed on {self.device}: {_reason(error)}") from error
+        # Made into levels at once, because the next window is computed into the same memory.
+        result = levels(restored, window, photo, strength)
+        return lambda: result
 
     def free_memory(self) -> int | None:
-        return free_main_memory()
+        return free_main_memory() if self.device == "cpu" else None
+
+    def _wished(self, core: object, plugin: str, precision: str) -> str:
+        """The precision to ask OpenVINO for; :class:`BackendError` when the device or the weights do not do it."""
+        can = core.get_property(plugin, "OPTIMIZATION_CAPABILITIES")  # type: ignore[attr-defined]
+        there = [ours for ours in ("bf16", "fp16", "fp32") if ours.upper() in can and ours in self.descriptor.dtypes]
+        if precision == "auto":
+            return there[0] if there else "fp32"
+        if precision != "fp32" and precision not in there:
+            raise _no_precision(precision, plugin.lower(), ", ".join(there) or "fp32")
+        return precision
+
+
+def import_openvino() -> ModuleType:
+    """The ``openvino`` module, imported so that nothing of it can ever report what its users do.
+
+    Its model converter imports ``openvino_telemetry``, which sends to Google Analytics unless somebody opted out. With
+    that package out of sight OpenVINO takes an empty stand-in of its own. :class:`ImportError` when it is not there.
+    """
+    with _hidden(_TELEMETRY):
+        import openvino
+    return openvino
+
+
+@contextlib.contextmanager
+def _hidden(package: str) -> Iterator[None]:
+    """Importing ``package`` fails within the block, unless the program around us has imported it already."""
+    hide = package not in sys.modules
+    if hide:
+        sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if hide:
+            del sys.modules[package]
+
+
+def _no_precision(precision: str, device: str, there: str) -> BackendError:
+    return BackendError(
+        f"--precision {precision} is not available with --backend openvino on {device}, which computes in {there}; "
+        "use --backend torch",
+        kind="precision",
+    )
+
+
+def _reason(error: RuntimeError) -> str:
+    """OpenVINO's last line: the ones before it say where in its source the error arose."""
+    return str(error).strip().rpartition("\n")[2]

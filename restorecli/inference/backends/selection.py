@@ -1,37 +1,55 @@
-"""Which backend runs a network on this machine.
-
-What is asked for by name is opened or is an error; only ``auto`` chooses. Where PyTorch has a CUDA device, it runs
-there; a driver alone says nothing, as many a PyTorch is built without CUDA. On a CPU that multiplies bf16 in hardware
-PyTorch in bf16 is the fastest; on any other ONNX Runtime is as fast as PyTorch in fp32 and starts in a fraction of the
-time, so it runs where the weights have an ONNX file.
-"""
+"""Opens a backend: what is asked for by name is opened or is an error; only ``auto`` chooses."""
 
 from __future__ import annotations
 
+import logging
 import re
 
 from restorecli.errors import BackendError, UsageError
-from restorecli.hardware import cpu_has_fast_bf16
 from restorecli.inference.backends.base import Backend
-from restorecli.inference.backends.machine import has_cuda_driver
+from restorecli.inference.backends.choice import choose
 from restorecli.models.descriptor import DTYPES
 from restorecli.weights import Weights
+
+_log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "onnx", "openvino")
 DEVICES = ("auto", "cpu", "cuda")
 PRECISIONS = ("auto", *DTYPES)
 
 
-def open_backend(weights: Weights, *, backend: str = "auto", device: str = "auto", precision: str = "auto") -> Backend:
+def open_backend(
+    weights: Weights, *, backend: str = "auto", device: str = "auto", precision: str = "auto", work: int = 0
+) -> Backend:
     """Load ``weights`` into a backend that is ready to run.
 
-    ``backend`` is one of BACKENDS, ``device`` one of DEVICES or ``cuda:N``, ``precision`` one of PRECISIONS.
-    :class:`UsageError` for any other word, :class:`BackendError` for what is not available on this machine or with
-    these weights, :class:`~restorecli.errors.WeightsError` when they do not load.
+    ``backend`` is one of BACKENDS; ``device`` one of DEVICES or ``cuda:N``, or what the backend that is named calls its
+    devices; ``precision`` one of PRECISIONS; ``work`` how many pixels are going to be restored, as far as that is
+    known. :class:`UsageError` for any other word, :class:`BackendError` for what is not available on this machine or
+    with these weights, :class:`~restorecli.errors.WeightsError` when they do not load.
     """
     check_names(backend, device, precision)
-    if backend == "auto":
-        backend = _choose(weights, device, precision)
+    if "auto" not in (backend, precision):
+        return _open(weights, backend, device, precision)
+    choice = choose(weights, backend, device, precision, work=work)
+    failure: BackendError | None = None
+    for setting in choice.settings:
+        wanted = precision if setting.precision == "auto" else setting.precision
+        try:
+            opened = _open(weights, setting.backend, setting.device, wanted)
+        except BackendError as error:
+            _log.info("%s does not start: %s", setting, error)
+            failure = failure or error
+            continue
+        _log.info("runs on %s %s in %s: %s", opened.name, opened.device, opened.precision, choice.why)
+        return opened
+    if backend == "auto" and failure is not None:
+        raise failure
+    # What was named does not fit, and says best itself why.
+    return _open(weights, backend if backend != "auto" else "torch", device, precision)
+
+
+def _open(weights: Weights, backend: str, device: str, precision: str) -> Backend:
     if backend == "torch":
         if weights.path.suffix == ".onnx":
             raise BackendError(f"{weights.path.name} is an ONNX file, which PyTorch does not run; use --backend onnx")
@@ -55,25 +73,12 @@ def check_names(backend: str, device: str, precision: str) -> None:
     """:class:`UsageError` unless the three are words that :func:`open_backend` knows."""
     if backend not in BACKENDS:
         raise UsageError(f"--backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
-    if device not in DEVICES and not re.fullmatch(r"cuda:\d+", device):
-        raise UsageError(f"--device must be auto, cpu, cuda or cuda:N, not {device!r}")
+    known = device in DEVICES or re.fullmatch(r"cuda:\d+", device)
+    # The backends know best which devices of their own there are.
+    if not known and (backend not in ("onnx", "openvino") or not re.fullmatch(r"[a-z]+(:\d+)?", device)):
+        raise UsageError(
+            f"--device must be auto, cpu, cuda or cuda:N, not {device!r} "
+            "(others with --backend onnx or openvino: tensorrt, coreml, gpu, ...)"
+        )
     if precision not in PRECISIONS:
         raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}")
-
-
-def _choose(weights: Weights, device: str, precision: str) -> str:
-    if weights.path.suffix == ".onnx":
-        return "onnx"
-    if weights.onnx is None or device.startswith("cuda") or precision in ("bf16", "fp16"):
-        return "torch"
-    if device == "auto" and has_cuda_driver() and _torch_has_cuda():
-        return "torch"
-    return "torch" if precision == "auto" and "bf16" in weights.descriptor.dtypes and cpu_has_fast_bf16() else "onnx"
-
-
-def _torch_has_cuda() -> bool:
-    try:
-        import torch
-    except (ImportError, OSError):
-        return False
-    return torch.cuda.is_available()

@@ -1,0 +1,124 @@
+"""How much memory windows take, and how much they may."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from restorecli.errors import PhotoError
+from restorecli.inference.tiling import Plan, plan, plan_within
+from restorecli.models.descriptor import Descriptor
+
+if TYPE_CHECKING:
+    from restorecli.inference.backends.base import Backend
+
+DEFAULT_WORKING_MEMORY = 1_000_000_000
+"""Bytes that windows may take on a CPU when nobody says otherwise. Larger windows have less context to compute twice,
+and none of the backends is slower on them as long as freed memory is kept (:func:`restorecli.hardware.keep_memory`)."""
+LARGEST_WINDOW = 16_000_000
+"""Pixels of a window on a device with plenty of memory; the context costs next to nothing from there on."""
+
+_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+# Measured on networks of several widths: the photo and the result as floats, and so many of the widest layers' outputs
+# at once, copies in another layout among them. ONNX Runtime takes the most (10.3), PyTorch 7.5, OpenVINO 8.
+_PHOTO_BYTES = 60
+_LAYERS = 11
+
+
+def bytes_per_pixel(descriptor: Descriptor, precision: str) -> float:
+    """Bytes of memory for each pixel of a window while it is computed, all buffers together."""
+    return _PHOTO_BYTES + _LAYERS * descriptor.features * _BYTES[precision]
+
+
+def default_window(descriptor: Descriptor, precision: str) -> int:
+    """Pixels of a window on a CPU when nobody says otherwise and memory is plenty."""
+    return min(LARGEST_WINDOW, int(DEFAULT_WORKING_MEMORY / bytes_per_pixel(descriptor, precision)))
+
+
+def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memory: int | None, taken: int = 0) -> Plan:
+    """The tiles for a photo, (H, W, C): of edge ``tile``, or with ``auto`` as large as pays within the memory there is.
+
+    ``max_memory`` is a bound in bytes on this process, of which ``taken`` are for other things than tiles, or on the
+    device where that is no CPU. :class:`PhotoError` of the kind ``out_of_memory`` when the bound is too small.
+    """
+    height, width = pixels.shape[:2]
+    halo, stride = backend.descriptor.halo, backend.descriptor.stride
+    working = bytes_per_pixel(backend.descriptor, backend.precision)
+    left = None if max_memory is None else max_memory - (taken if backend.device == "cpu" else 0)
+    if tile != "auto":
+        tiles = plan(height, width, tile=int(tile), halo=halo, stride=stride)
+        if left is None or tiles.window_pixels * working <= left:
+            return tiles
+        raise PhotoError(
+            f"tiles of {tile} pixels need {_megabytes(tiles.window_pixels * working)} more than "
+            f"--max-memory leaves ({_megabytes(max(left, 0))}); use --tile auto",
+            kind="out_of_memory",
+        )
+    free = backend.free_memory()
+    # Half of what is free: others live here too, and allocators round up.
+    bounds = [LARGEST_WINDOW * working, *([] if free is None else [free / 2]), *([] if left is None else [left])]
+    if backend.device == "cpu" and left is None:
+        bounds.append(DEFAULT_WORKING_MEMORY)
+    found = plan_within(height, width, pixels=int(max(0, min(bounds)) / working), halo=halo, stride=stride)
+    if found is not None:
+        return found
+    smallest = plan(height, width, tile=stride, halo=halo, stride=stride)
+    if max_memory is None or left is None:
+        return smallest
+    raise PhotoError(
+        f"{width}x{height} pixels: --max-memory {_megabytes(max_memory)} is too little; "
+        f"it takes at least {_megabytes(max_memory - left + smallest.window_pixels * working)}",
+        kind="out_of_memory",
+    )
+
+
+class Ledger:
+    """What a process holds beside its tiles, whose memory it keeps for the next photo's."""
+
+    def __init__(self) -> None:
+        """To be made when everything but photos and tiles is there."""
+        self._base = resident_memory()
+        self._kept = 0
+
+    def taken(self, pixels: np.ndarray, neighbours: int) -> int:
+        """Bytes held beside tiles while a photo, (H, W, C), and ``neighbours`` of its size are on their way."""
+        others = max(self._base + pixels.nbytes, resident_memory() - self._kept)
+        # The result, and what encoding it takes; photos that are read take as much twice, as their decoder has a copy.
+        return others + pixels.nbytes * (3 + 4 * neighbours)
+
+    def used(self, tiles: Plan, backend: Backend) -> None:
+        """Note that ``tiles`` were computed."""
+        bytes_of_window = tiles.window_pixels * bytes_per_pixel(backend.descriptor, backend.precision)
+        self._kept = max(self._kept, int(bytes_of_window))
+
+
+def resident_memory() -> int:
+    """Bytes of main memory that this process holds; 0 where the system does not say."""
+    return _status("VmRSS") or 0
+
+
+def peak_memory() -> int | None:
+    """Bytes of main memory that this process held at most; None where the system does not say."""
+    found = _status("VmHWM")
+    if found is None and sys.platform == "darwin":
+        import resource
+
+        found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found
+
+
+def _status(name: str) -> int | None:
+    try:
+        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    found = re.search(rf"^{name}:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else None
+
+
+def _megabytes(count: float) -> str:
+    return f"{count / 1e6:.0f} MB"
