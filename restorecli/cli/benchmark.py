@@ -41,7 +41,8 @@ def benchmark(
     """Megapixels per second and peak memory of each backend and precision that this machine has.
 
     Each is measured in a process of its own, on a photo in memory: reading and writing files is not part of it. Default
-    weights: the shipped ones of both tasks. What is measured is remembered: ``auto`` chooses by it from then on.
+    weights: the shipped ones of both tasks. What is measured on 2 megapixels or more is remembered: ``auto`` chooses by
+    it from then on.
     """
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     edge = quantities.count_or_auto(tile, "--tile") or "auto"

@@ -9,6 +9,9 @@ from restorecli.inference.backends.choice import every_setting, fits, recall, re
 from restorecli.inference.measure import Measurement, Setting, measure
 from restorecli.weights import Weights
 
+TELLING = 2.0
+"""Megapixels of a photo below which a setting's fixed costs hide how fast it is on the photos that take time."""
+
 
 def settings_for(weights: Weights, asked: Setting) -> list[Setting]:
     """The settings that fit ``asked``, whose parts may be ``auto``; one that is named wholly is taken as it is."""
@@ -29,7 +32,8 @@ def benchmark(
 ) -> Iterator[Measurement]:
     """Measure each setting on a 3:2 photo, each in a process of its own, and give what came of it.
 
-    What is measured with tiles and memory left to ``auto`` is remembered, for ``auto`` to choose by.
+    What is measured with tiles and memory left to ``auto``, on a photo of ``TELLING`` megapixels at least, is
+    remembered, for ``auto`` to choose by.
     """
     height = max(1, round(math.sqrt(megapixels * 1e6 / 1.5)))
     width = max(1, round(megapixels * 1e6 / height))
@@ -37,7 +41,7 @@ def benchmark(
         result = measure(
             weights, setting, height=height, width=width, tile=tile, max_memory=max_memory, runs=max(1, runs)
         )
-        if tile == "auto" and max_memory is None:
+        if tile == "auto" and max_memory is None and megapixels >= TELLING:
             remember(weights, setting.device, {**recall(weights, setting.device), setting: _figure(result)})
         yield result
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from restorecli.errors import BackendError, PhotoError, WeightsError
 from restorecli.export import export_onnx
-from restorecli.inference.backends import OutOfMemory, open_backend
+from restorecli.inference.backends import NotFinite, OutOfMemory, open_backend, run
 from restorecli.photo import read_photo
 from restorecli.weights import load_network, resolve, save_network
 from tests.fuzz.damage import DAMAGES, Damage
@@ -81,11 +81,11 @@ def load(data: bytes, suffix: str) -> None:
                 backend = open_backend(weights, backend="onnx", device="cpu")
                 if edge <= 1024 and weights.descriptor.thumbnail <= 1024:
                     small = (weights.descriptor.thumbnail, weights.descriptor.thumbnail, 3)
-                    tile, place = np.zeros((edge, edge, 3), np.float32), np.array([0, 0, 1, 1], np.float32)
-                    backend.run(tile, np.zeros(small, np.float32), place)
+                    tile, place = np.zeros((edge, edge, 3), np.uint8), np.array([0, 0, 1, 1], np.float32)
+                    run(backend, tile, np.zeros(small, np.float32), place)
             else:
                 load_network(weights)
-        except OutOfMemory:
+        except (OutOfMemory, NotFinite):
             pass
         except (WeightsError, BackendError) as error:
             _check(error)

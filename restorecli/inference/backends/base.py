@@ -8,6 +8,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from restorecli.errors import BackendError
 from restorecli.models.descriptor import Descriptor
 
 Pending = Callable[[], np.ndarray]
@@ -77,8 +78,14 @@ def levels(restored: np.ndarray, window: np.ndarray, given: np.ndarray, strength
     """The way back from :func:`planes`, as :meth:`Backend.start` promises it.
 
     ``restored`` and ``given`` are (1, 3, H, W) float32, what the network gave and what it got; ``window`` is what
-    ``given`` was made of. :class:`NotFinite` as promised.
+    ``given`` was made of. :class:`NotFinite` as promised; :class:`BackendError` for a file whose network makes another
+    shape of its input.
     """
+    if restored.shape != given.shape:
+        raise BackendError(
+            f"the network makes {restored.shape} of a tile of {given.shape}: make its file again with "
+            "`restore export --onnx`"
+        )
     # The sum is a number exactly when all values are, and takes one pass without a copy.
     if not np.isfinite(restored.sum(dtype=np.float32)):
         raise NotFinite
