@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from importlib import resources
@@ -16,7 +17,7 @@ from restorecli.cli.options import Offline, Quiet, Verbose, console_of, device_n
 from restorecli.errors import UsageError
 
 if TYPE_CHECKING:
-    from restorecli.training.loop import Event, Options
+    from restorecli.training.options import Event, Options
 
 
 class TrainingPrecision(StrEnum):
@@ -25,6 +26,7 @@ class TrainingPrecision(StrEnum):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+    fp16 = "fp16"
 
 
 def _preset_names() -> list[str]:
@@ -81,6 +83,9 @@ TimeLimit = Annotated[
     str | None,
     typer.Option("--time-limit", metavar="150m", help="Stop with a checkpoint after this time.", show_default=False),
 ]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Put the networks through torch.compile first; measure whether it pays.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any field of the preset; repeatable.", show_default=False),
@@ -106,6 +111,7 @@ def train(
     val: Val = None,
     time_limit: TimeLimit = None,
     settings: Set = None,
+    compiled: Compile = False,
     dry_run: DryRun = False,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -114,7 +120,6 @@ def train(
     """Learn from two unpaired folders: --hazy and --clear, or --rainy and --clean."""
     console = console_of(context, quiet=quiet, verbose=verbose)
     task, degraded, restored = _folders(hazy, clear, rainy, clean)
-    numbers = {"steps": steps, "data.batch": batch, "data.crop": crop, "seed": seed}
     name = preset or f"ship-{task}"
     options = _options(
         task=task,
@@ -122,12 +127,13 @@ def train(
         clear=restored,
         run=out or Path("runs", Path(preset or task).stem),
         preset=name,
-        overrides=[f"{key}={value}" for key, value in numbers.items() if value is not None] + (settings or []),
+        overrides=_overrides(settings or [], steps=steps, batch=batch, crop=crop, seed=seed),
         device=device,
         precision=precision.value,
         workers=workers,
         val=val,
         time_limit=time_limit,
+        compile=compiled,
         start_from=None,
     )
     return _learn(options, console, dry_run=dry_run)
@@ -160,6 +166,7 @@ def finetune(
     val: Val = None,
     time_limit: TimeLimit = None,
     settings: Set = None,
+    compiled: Compile = False,
     dry_run: DryRun = False,
     offline: Offline = False,
     quiet: Quiet = False,
@@ -168,7 +175,6 @@ def finetune(
     """Go on learning from existing weights; folders and options as for train."""
     console = console_of(context, quiet=quiet, verbose=verbose)
     task, degraded, restored = _folders(hazy, clear, rainy, clean)
-    numbers = {"steps": steps, "data.batch": batch, "data.crop": crop, "seed": seed}
     name = preset or f"finetune-{task}"
     options = _options(
         task=task,
@@ -176,12 +182,13 @@ def finetune(
         clear=restored,
         run=out or Path("runs", Path(name).stem),
         preset=name,
-        overrides=[f"{key}={value}" for key, value in numbers.items() if value is not None] + (settings or []),
+        overrides=_overrides(settings or [], steps=steps, batch=batch, crop=crop, seed=seed),
         device=device,
         precision=precision.value,
         workers=workers,
         val=val,
         time_limit=time_limit,
+        compile=compiled,
         start_from=start,
     )
     return _learn(options, console, dry_run=dry_run)
@@ -196,11 +203,23 @@ def _folders(hazy: Path | None, clear: Path | None, rainy: Path | None, clean: P
     raise UsageError("give two folders: --hazy DIR --clear DIR, or --rainy DIR --clean DIR")
 
 
+def _overrides(settings: list[str], **numbers: int | None) -> list[str]:
+    """The options that stand for fields of the preset, and ``--set``; the same field twice is refused."""
+    fields = {"steps": "steps", "batch": "data.batch", "crop": "data.crop", "seed": "seed"}
+    given = {fields[name]: value for name, value in numbers.items() if value is not None}
+    keys = [pair.partition("=")[0].strip() for pair in settings]
+    twice = [f"--{name} and --set {key}" for name, key in fields.items() if key in given and key in keys]
+    twice += [f"--set {key} twice" for key in dict.fromkeys(keys) if keys.count(key) > 1]
+    if twice:
+        raise UsageError(f"given more than once: {', '.join(twice)}; give each field one value")
+    return [f"{key}={value}" for key, value in given.items()] + settings
+
+
 def _options(
     *, task: str, preset: str, overrides: list[str], val: str | None, time_limit: str | None, **others: Any
 ) -> Options:
     from restorecli.training.config import load_preset
-    from restorecli.training.loop import Options
+    from restorecli.training.options import Options
 
     config = load_preset(preset).with_overrides(overrides)
     if config.task != task:
@@ -224,7 +243,7 @@ def _two_folders(text: str) -> tuple[Path, Path]:
 
 
 def _learn(options: Options, console: Console, *, dry_run: bool) -> int:
-    from restorecli.training.loop import describe
+    from restorecli.training.estimate import describe
     from restorecli.training.loop import train as run
 
     if dry_run:
@@ -232,12 +251,17 @@ def _learn(options: Options, console: Console, *, dry_run: bool) -> int:
         return 0
     with console.progress(options.config.steps, "steps") as bar:
         outcome = run(options, lambda event: _show(event, console, bar))
-    console.result(str(outcome.weights))
+    if outcome.report:
+        console.note(outcome.report)
+    # Of several processes, only the first one has written and says so.
+    if os.environ.get("RANK", "0") == "0":
+        console.result(str(outcome.weights))
     return 0
 
 
 def _show(event: Event, console: Console, bar: Progress) -> None:
-    values = "  ".join(f"{name} {value:.4g}" for name, value in event.values.items())
+    speed = f"{event.speed:.3g} photos/s  " if event.speed else ""
+    values = speed + "  ".join(f"{name} {value:.4g}" for name, value in event.values.items())
     bar.update(event.step, values)
     # The bar says how far a run is; where there is none (in a log file), a line does.
     if (event.kind == "step" and sys.stderr.isatty()) or (event.kind == "checkpoint" and not console.verbose):

@@ -36,23 +36,44 @@ class ProjectionHeads(nn.Module):
 class NegativeGenerators(nn.Module):
     """One MLP for each feature layer that invents negatives (Wang et al., ICCV 2021).
 
-    From the mean of a layer's projected features (B, P, width) and fresh noise (B, N, noise) it makes N negatives
+    From the mean of a layer's projected features (B, P, width) and noise (B, N, noise) it makes N negatives
     (B, N, width) of length 1.
     """
 
-    def __init__(self, layers: int, count: int, noise: int, width: int = 256) -> None:
+    def __init__(self, layers: int, noise: int, width: int = 256) -> None:
         super().__init__()
-        self.count, self.noise = count, noise
+        self.noise = noise
         self.makers = nn.ModuleList(
             nn.Sequential(nn.Linear(width + noise, width), nn.ReLU(inplace=True), nn.Linear(width, width))
             for _ in range(layers)
         )
 
-    def forward(self, projected: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, projected: Sequence[Tensor], noise: Sequence[Tensor]) -> list[Tensor]:
         made = []
-        for maker, features in zip(self.makers, projected, strict=True):
-            batch = features.shape[0]
-            noise = torch.randn(batch, self.count, self.noise, device=features.device)
-            mean = features.mean(1, keepdim=True).expand(-1, self.count, -1)
-            made.append(F.normalize(maker(torch.cat([mean, noise], -1)).float(), dim=-1))
+        for maker, features, drawn in zip(self.makers, projected, noise, strict=True):
+            mean = features.mean(1, keepdim=True).expand(-1, drawn.shape[1], -1)
+            made.append(F.normalize(maker(torch.cat([mean, drawn], -1)).float(), dim=-1))
         return made
+
+
+class NegativeQueue(nn.Module):
+    """The latest negatives of each layer, first in, first out; random directions until it has been filled once."""
+
+    latest: Tensor
+
+    def __init__(self, layers: int, length: int, width: int = 256) -> None:
+        super().__init__()
+        self.register_buffer("latest", F.normalize(torch.randn(layers, length, width), dim=-1))
+
+    def forward(self, fresh: Sequence[Tensor]) -> list[Tensor]:
+        """The fresh negatives (B, N, width) of each layer and, behind them, the queue: (B, N + length, width)."""
+        return [
+            torch.cat([made, old.expand(len(made), -1, -1)], dim=1)
+            for made, old in zip(fresh, self.latest, strict=True)
+        ]
+
+    @torch.no_grad()
+    def push(self, fresh: Sequence[Tensor]) -> None:
+        """Put the negatives (B, N, width) of each layer at the end; as many of the oldest leave."""
+        added = torch.stack([made.detach().flatten(0, 1) for made in fresh])
+        self.latest.copy_(torch.cat([self.latest, added], dim=1)[:, -self.latest.shape[1] :])

@@ -31,3 +31,21 @@ class PatchDiscriminator(nn.Module):
                 x = F.instance_norm(x)
             x = F.leaky_relu(x, 0.2)
         return self.score(x)
+
+
+class Discriminators(nn.Module):
+    """One :class:`PatchDiscriminator` for each scale: photo (B, 3, H, W) in [0, 1] -> a list of scores (B, 1, h, w).
+
+    Each further one sees the photo at half the size (Wang et al., CVPR 2018), so that what is judged is as large as
+    70, 140, 280 pixels. One scale is the papers' discriminator.
+    """
+
+    def __init__(self, width: int = 64, scales: int = 1) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(PatchDiscriminator(width) for _ in range(scales))
+
+    def forward(self, photo: Tensor) -> list[Tensor]:
+        scores = []
+        for index, judge in enumerate(self.scales):
+            scores.append(judge(photo if index == 0 else F.avg_pool2d(photo, 2**index)))
+        return scores

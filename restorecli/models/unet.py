@@ -217,6 +217,11 @@ class UNet(nn.Module):
         reach += 2 * self.config.blocks[-1] * scale
         return -(-reach // self.stride) * self.stride
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each of :meth:`features`."""
+        return self.config.widths
+
     def descriptor(self, task: str) -> Descriptor:
         """What the engine must know of this network when it does ``task``."""
         # At scale s a level of width w has w / s^2 values for each pixel.
@@ -254,6 +259,14 @@ class UNet(nn.Module):
         return found
 
     def forward(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> Tensor:
+        y = self.head_values(x, thumbnail, place)
+        if self.config.head == "residual":
+            return x + y
+        gain, bias = y.chunk(2, dim=1)
+        return x * (1 + gain) + bias
+
+    def head_values(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> Tensor:
+        """What the head says of every pixel, (B, C, H, W), in the precision of the photo."""
         *skips, y = self.features(x, thumbnail, place)
         for up, blocks, skip in zip(reversed(self.up), reversed(self.decoder), reversed(skips), strict=True):
             y = blocks(F.pixel_shuffle(up(y), 2) + skip)
@@ -261,11 +274,7 @@ class UNet(nn.Module):
         if self.config.stem > 1:
             y = F.pixel_shuffle(y, self.config.stem)
         # The photo's own precision from here on: bf16 cannot tell neighbouring 8-bit levels (or gains near 1) apart.
-        y = y.to(x.dtype)
-        if self.config.head == "residual":
-            return x + y
-        gain, bias = y.chunk(2, dim=1)
-        return x * (1 + gain) + bias
+        return y.to(x.dtype)
 
     def config_dict(self) -> dict[str, object]:
         """The configuration as plain values, for a file's metadata."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 from restorecli.errors import PhotoError, TrainingError
 from restorecli.photo import write_bytes_atomic
 
-FORMAT = "restorecli-checkpoint-1"
+NAME = "restorecli-checkpoint"
+VERSION = 2
+"""Older ones are read as well; what they do not say takes its default."""
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -54,7 +57,7 @@ def save_checkpoint(
     for name, optimiser in optimisers.items():
         tensors |= {f"{name}/optimiser/{key}": value for key, value in optimiser_tensors(optimiser).items()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-    data = save(tensors, {"format": FORMAT, "facts": json.dumps(dict(facts))})
+    data = save(tensors, {"format": f"{NAME}-{VERSION}", "facts": json.dumps(dict(facts))})
     try:
         write_bytes_atomic(data, path, overwrite=True)
     except PhotoError as error:
@@ -62,13 +65,20 @@ def save_checkpoint(
         raise TrainingError(message, kind=error.kind) from error
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, object]]:
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and facts of a checkpoint; :class:`TrainingError` when it is none."""
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise TrainingError(f"{path} is not a checkpoint of this version: start a new run", kind="checkpoint")
+            name, _, version = metadata.get("format", "").rpartition("-")
+            if name != NAME or not version.isdecimal():
+                raise TrainingError(f"{path} is not a checkpoint: start a new run, or remove it", kind="checkpoint")
+            if int(version) > VERSION:
+                writer = json.loads(metadata["facts"]).get("version", "a newer one")
+                raise TrainingError(
+                    f"{path} was written by a newer version of restorecli ({writer}): update, or choose another --out",
+                    kind="checkpoint",
+                )
             return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["facts"])  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise TrainingError(f"cannot read the checkpoint {path}: {error}", kind="checkpoint") from error

@@ -16,10 +16,15 @@ from typing import Any, get_type_hints
 
 from restorecli.errors import UsageError
 from restorecli.models.descriptor import TASKS
+from restorecli.models.generators import ARCHITECTURES
+from restorecli.models.resnet import ResNetConfig
 from restorecli.models.unet import UNetConfig
 
 METHODS = ("cyclegan", "cdd", "dcd")
-PRESETS = ("finetune-dehaze", "finetune-derain", "ship-dehaze", "ship-derain")
+SAMPLING = ("detail", "epoch")
+PRESETS = (
+    "cdd", "cdd-paper", "dcd", "dcd-paper", "finetune-dehaze", "finetune-derain", "ship-dehaze", "ship-derain",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,11 @@ class DataConfig:
     """Edge of a training crop in pixels; a multiple of the generator's stride."""
     batch: int = 8
     """Crops of a step."""
+    sampling: str = "detail"
+    """How photos are drawn: ``detail``, at random, large and detailed ones more often; ``epoch``, each as often as the
+    others, in a new order every time all have been seen."""
+    resize: int = 0
+    """Photos are first resized to a square of this edge in pixels, as CycleGAN's loaders do; 0: they are not."""
     scale: tuple[float, float] = (0.5, 1.0)
     """Photos are reduced to a share of their size drawn from this range before a crop is cut."""
     rotate: float = 0.0
@@ -50,6 +60,9 @@ class DataConfig:
     """Share of rendered crops that come from ``rgbd``, when it is given."""
     cache_mb: int = 1500
     """Decoded photos kept in memory by each worker."""
+    held_out: int = 8
+    """When fine-tuning without validation pairs: photos of each folder that are not learnt from, but measured on (at
+    most a fifth of the folder)."""
 
 
 @dataclass(frozen=True)
@@ -86,22 +99,50 @@ class UnpairedConfig:
     """Weight of the identity loss (L1): a generator leaves photos of its target domain as they are."""
     contrast: float = 0.5
     """Weight of the contrastive loss in both directions."""
+    all_stages: bool = False
+    """Contrast between all stages of both cycles, not only those of the first translations (method ``dcd``)."""
     patches: int = 128
     """Patches sampled in each feature layer."""
     temperature: float = 0.07
     """Temperature of the patch-contrastive loss."""
     queue: int = 128
-    """Negatives of each layer that the negative generators make (method ``cdd``)."""
+    """Negatives of each layer, made by the negative generators (method ``cdd``)."""
+    fresh: int = 0
+    """How many of them are made anew for each photo in each step; the others are those of earlier steps, the oldest of
+    which leave. 0: all (method ``cdd``)."""
+    exemplars: float = 0.0
+    """Share of the contrastive loss towards clear whose positives are patches of unpaired clear photos (method
+    ``cdd``)."""
     noise: int = 64
     """Length of the noise vector of a negative generator (method ``cdd``)."""
     diversity: float = 1.0
     """Weight of the negative generators' diversity term (method ``cdd``)."""
     lr: float = 1e-4
     """Learning rate of the clear-to-degraded generator, the discriminators, the heads and the negative generators."""
+    heads_lr: float = 0.0
+    """Learning rate of the projection heads; 0: that of the others."""
+    decay: float = 0.0
+    """Share of the steps, at the end, over which these learning rates fall linearly to 0."""
     degrader: tuple[int, ...] = (24, 48, 64)
-    """Widths of the clear-to-degraded generator."""
+    """Widths of the clear-to-degraded generator (architecture ``unet``; a ``resnet`` has one of its own shape)."""
+    physics: bool = False
+    """Whether the clear-to-degraded generator is bound to physics (architecture ``unet``): one rain layer, or one
+    transmission and airlight, made from the photo and noise."""
+    floor: float = 0.02
+    """Mean change of a photo (L1, of 1) that a degrader bound to physics is kept from staying below; 0: none."""
+    floor_weight: float = 1.0
+    """Weight of what it lacks, as a share of the floor."""
     discriminator: int = 48
     """Channels of the discriminators' first layer."""
+    scales: int = 1
+    """Discriminators of each domain, each further one on photos of half the size."""
+    pool: int = 0
+    """Generated photos that each discriminator is shown again at later steps; 0: none."""
+    balance: float = 0.0
+    """Norm of the unpaired losses' gradient on the restorer, as a share of that of the rendered loss; ``weight`` then
+    follows from measured norms. 0: ``weight`` is what is written."""
+    balance_every: int = 20
+    """Unpaired steps between measurements of these norms, whose moving averages (decay 0.9) are compared."""
 
 
 @dataclass(frozen=True)
@@ -114,10 +155,14 @@ class OptimiserConfig:
     """Steps over which the learning rate rises from 0."""
     decay: float = 0.35
     """Share of the steps, at the end, over which the learning rate falls linearly to 0."""
+    beta1: float = 0.9
+    """First beta of Adam."""
     beta2: float = 0.99
-    """Second beta of Adam; the first is 0.9."""
+    """Second beta of Adam."""
     clip: float = 1.0
-    """Largest norm of the gradient of each player."""
+    """Largest norm of the gradient of each player; 0: any."""
+    accumulate: int = 1
+    """Groups of crops (each of ``data.batch`` and ``unpaired.batch``) that are gone through before a step is made."""
     ema: float = 0.999
     """Decay of the moving average of the generator's weights, which is what is saved and used."""
 
@@ -130,8 +175,13 @@ class TrainConfig:
     """``dehaze`` or ``derain``."""
     method: str = "dcd"
     """What guides the unpaired branch: ``cyclegan`` (patch NCE alone), ``cdd`` or ``dcd``."""
+    architecture: str = "unet"
+    """The restoring generator: ``unet``, of the shape in ``[generator]``, or ``resnet``, of that in ``[resnet]``."""
     steps: int = 40000
     """Length of the run in optimiser steps."""
+    epochs: int = 0
+    """Length of the run in passes over the larger of the two folders, from which ``steps`` is then computed; 0:
+    ``steps`` counts."""
     seed: int = 0
     """Seed of weights, crops and degradations."""
     log_every: int = 50
@@ -143,6 +193,7 @@ class TrainConfig:
     validate_every: int = 2000
     """Steps between validations, when a validation set is given."""
     generator: UNetConfig = field(default_factory=UNetConfig)
+    resnet: ResNetConfig = field(default_factory=ResNetConfig)
     data: DataConfig = field(default_factory=DataConfig)
     rendered: RenderedConfig = field(default_factory=RenderedConfig)
     unpaired: UnpairedConfig = field(default_factory=UnpairedConfig)
@@ -151,11 +202,27 @@ class TrainConfig:
     def problems(self) -> list[str]:
         """What is wrong with the values, one sentence each."""
         found = [f"generator.{problem}" for problem in self.generator.problems()]
+        found += [f"resnet.{problem}" for problem in self.resnet.problems()]
         stride = self.generator.stem * 2 ** (len(self.generator.widths) - 1)
+        unpaired = self.unpaired
         checks = (
             (self.task in TASKS, f"task must be one of {', '.join(TASKS)}, not {self.task!r}"),
             (self.method in METHODS, f"method must be one of {', '.join(METHODS)}, not {self.method!r}"),
+            (
+                self.architecture in ARCHITECTURES,
+                f"architecture must be one of {', '.join(ARCHITECTURES)}, not {self.architecture!r}",
+            ),
             (self.steps >= 1, f"steps must be at least 1, not {self.steps}"),
+            (self.epochs >= 0, f"epochs must not be negative, not {self.epochs}"),
+            (
+                self.data.sampling in SAMPLING,
+                f"data.sampling must be one of {', '.join(SAMPLING)}, not {self.data.sampling!r}",
+            ),
+            (
+                self.data.resize == 0 or self.data.resize >= self.data.crop,
+                f"data.resize must be 0 or at least data.crop, not {self.data.resize}",
+            ),
+            (self.data.held_out >= 1, "data.held_out must be at least 1"),
             (
                 min(self.log_every, self.checkpoint_every, self.sample_every, self.validate_every) >= 1,
                 "log_every, checkpoint_every, sample_every and validate_every must be at least 1",
@@ -192,12 +259,39 @@ class TrainConfig:
             ),
             (self.unpaired.every >= 1 and self.unpaired.start >= 0, "unpaired.every >= 1 and unpaired.start >= 0"),
             (self.unpaired.patches >= 2 and self.unpaired.queue >= 2, "unpaired.patches and unpaired.queue >= 2"),
+            (
+                unpaired.fresh == 0 or 2 <= unpaired.fresh <= unpaired.queue,
+                f"unpaired.fresh must be 0, or from 2 to unpaired.queue, not {unpaired.fresh}",
+            ),
+            (0 <= unpaired.exemplars <= 1, "unpaired.exemplars is a share between 0 and 1"),
+            (0 <= unpaired.heads_lr < 1, "unpaired.heads_lr must be at least 0 and below 1"),
+            (0 <= unpaired.decay <= 1, "unpaired.decay is a share between 0 and 1"),
+            (
+                not unpaired.physics or self.architecture == "unet",
+                "unpaired.physics needs architecture unet, whose encoder the degrader shares the shape of",
+            ),
+            (min(unpaired.floor, unpaired.floor_weight) >= 0, "unpaired.floor and floor_weight must not be negative"),
+            (1 <= unpaired.scales <= 4, f"unpaired.scales must be from 1 to 4, not {unpaired.scales}"),
+            (
+                self.data.crop >= 32 * 2 ** (unpaired.scales - 1),
+                "data.crop must be at least 32 pixels at the coarsest of unpaired.scales",
+            ),
+            (unpaired.pool >= 0, "unpaired.pool must not be negative"),
+            (unpaired.balance >= 0 and unpaired.balance_every >= 1, "unpaired.balance >= 0 and balance_every >= 1"),
+            (
+                unpaired.balance == 0 or self.rendered.weight > 0,
+                "unpaired.balance is a share of the rendered loss's gradient, so rendered.weight must be positive",
+            ),
             (self.unpaired.temperature > 0, "unpaired.temperature must be positive"),
             (0 < self.optimiser.lr < 1 and 0 < self.unpaired.lr < 1, "learning rates must be between 0 and 1"),
             (0 <= self.optimiser.decay <= 1, "optimiser.decay is a share between 0 and 1"),
             (0 <= self.optimiser.ema < 1, "optimiser.ema must be at least 0 and below 1"),
-            (self.optimiser.clip > 0, "optimiser.clip must be positive"),
-            (0 <= self.optimiser.beta2 < 1, "optimiser.beta2 must be at least 0 and below 1"),
+            (self.optimiser.clip >= 0, "optimiser.clip must not be negative"),
+            (
+                0 <= self.optimiser.beta1 < 1 and 0 <= self.optimiser.beta2 < 1,
+                "optimiser.beta1 and optimiser.beta2 must be at least 0 and below 1",
+            ),
+            (self.optimiser.accumulate >= 1, "optimiser.accumulate must be at least 1"),
             (self.optimiser.warmup >= 0, "optimiser.warmup must not be negative"),
             (self.seed >= 0, f"seed must not be negative, not {self.seed}"),
             (self.data.cache_mb >= 0, "data.cache_mb must not be negative"),
@@ -243,7 +337,11 @@ class TrainConfig:
                 found.append(f"{'.'.join(sections)} is given a value and fields")
                 continue
             place[name] = _parse(text.strip())
-        config = _build(type(self), nested, self, "", found)
+        # A length in steps that is asked for takes the place of one in epochs.
+        base = replace(self, epochs=0) if "steps" in nested else self
+        config = _build(type(self), nested, base, "", found)
+        if "steps" in nested and config.epochs > 0:
+            found.append("steps and epochs are both given: give one length")
         _refuse("--set", found + config.problems())
         return config
 
@@ -365,6 +463,8 @@ def _parse(text: str) -> Any:
 def _toml(value: Any) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, tuple):
         return "[" + ", ".join(_toml(one) for one in value) + "]"
     return repr(value)

@@ -1,13 +1,13 @@
 """Photo folders -> batches of crops, one whole batch per step.
 
-The batch of a step is a function of the seed and the step alone: it is the same whether the run was interrupted or
-not, and whatever the number of workers.
+A step learns from one or more groups of crops: as many as are accumulated, in each process. A group is a function of
+the seed, the step and its own number alone: it is the same whether the run was interrupted or not, whatever the number
+of workers, and whichever process has it. The crops of two groups are drawn as those of one group twice as large are.
 """
 
 from __future__ import annotations
 
 import fnmatch
-import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,10 +27,11 @@ from restorecli.training.config import TrainConfig
 from restorecli.training.degrade import Rendered, render_haze, render_rain
 from restorecli.training.structures import lay_lines
 
-_log = logging.getLogger(__name__)
-
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 """The place of a crop that is the whole photo."""
+
+SMALLEST = 16
+"""Photos with a side of fewer pixels are passed over; what is smaller than a crop is mirrored at its borders."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,13 @@ class Crops:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a step learns from; a part that the step does not use is None."""
+    """What one group of a step learns from; a part that the step does not use is None."""
 
     rendered: Rendered | None
     degraded: Crops | None
     clear: Crops | None
+    broken: tuple[str, ...] = ()
+    """Photos that were found unusable on the way, each with the reason."""
 
 
 def as_tensor(photo: np.ndarray) -> Tensor:
@@ -100,29 +103,44 @@ class PhotoCache:
 
 
 class Source:
-    """The photos of a folder, drawn by the square root of the file's size, which grows with the photo's area and with
-    its detail: large photos full of lines have more to teach than small smooth ones."""
+    """The photos of a folder and how they are drawn.
 
-    def __init__(self, paths: list[Path]) -> None:
+    ``detail``: by the square root of the file's size, which grows with the photo's area and with its detail: large
+    photos full of lines have more to teach than small smooth ones. ``epoch``: each once before any comes again.
+    """
+
+    def __init__(self, paths: list[Path], sampling: str = "detail", seed: int = 0) -> None:
         self.paths = paths
+        self.sampling = sampling
+        self.seed = seed
         total = np.cumsum(np.sqrt([max(path.stat().st_size, 1) for path in paths]))
         self.chances = total / total[-1]
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def draw(self, rng: np.random.Generator) -> Path:
-        """A random photo of the folder."""
+    def draw(self, rng: np.random.Generator, position: int | None = None) -> Path:
+        """The photo at that position of the run; a random one where the sampling knows no order, or none is given."""
+        if position is not None and self.sampling == "epoch":
+            epoch, index = divmod(position, len(self.paths))
+            order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
+            return self.paths[int(order[index])]
         return self.paths[int(np.searchsorted(self.chances, rng.random(), side="right"))]
 
 
 class Batches(Dataset):
-    """Step number -> :class:`Batch`."""
+    """Number of a group -> :class:`Batch`: the groups of this process, step by step.
 
-    def __init__(self, config: TrainConfig, degraded: list[Path], clear: list[Path]) -> None:
+    ``groups`` are the numbers of its groups in each step, ``total`` is how many all processes have together.
+    """
+
+    def __init__(
+        self, config: TrainConfig, degraded: list[Path], clear: list[Path], groups: range = range(1), total: int = 1
+    ) -> None:
         self.config = config
-        self.degraded = Source(degraded)
-        self.clear = Source(clear)
+        self.groups, self.total = groups, total
+        self.degraded = Source(degraded, config.data.sampling, 2 * config.seed)
+        self.clear = Source(clear, config.data.sampling, 2 * config.seed + 1)
         self.rgbd: list[tuple[Path, Path]] = []
         if config.data.rgbd and config.task == "dehaze":
             root = Path(config.data.rgbd)
@@ -131,11 +149,12 @@ class Batches(Dataset):
             self.rgbd = [(path, depths[path.stem]) for path in photos if path.stem in depths]
             if not self.rgbd:
                 raise TrainingError(f"no photo of {root / 'rgb'} has a depth map of its name in {root / 'depth'}")
-        self.broken: set[Path] = set()
+        self.broken: dict[Path, str] = {}
+        """Photos that cannot be used, each with the reason."""
         self.cache = PhotoCache(config.data.cache_mb * 2**20)
 
     def __len__(self) -> int:
-        return self.config.steps
+        return self.config.steps * len(self.groups)
 
     def summary(self) -> str:
         """How many photos there are, for people."""
@@ -146,41 +165,66 @@ class Batches(Dataset):
             f"{excluded if self.config.data.exclude else ''}"
         )
 
-    def __getitem__(self, step: int) -> Batch | TrainingError:
+    def __getitem__(self, index: int) -> Batch | TrainingError:
+        step, own = divmod(index, len(self.groups))
         try:
-            return self.batch(step)
+            return self.batch(step, self.groups[own])
         except TrainingError as error:
             # From a worker an exception would arrive as the text of a traceback; as a value it arrives as it is.
             return error
 
-    def batch(self, step: int) -> Batch:
-        """What the step learns from; :class:`TrainingError` when there are too few photos that can be read."""
+    def batch(self, step: int, group: int = 0) -> Batch:
+        """What a group of the step learns from; :class:`TrainingError` when too few photos can be read."""
         config = self.config
-        rng = np.random.default_rng((config.seed, step))
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        rendered = self._rendered(rng, generator) if config.rendered.weight > 0 else None
+        known = set(self.broken)
+        rendered = None
+        if config.rendered.weight > 0:
+            rng = np.random.default_rng((config.seed, step, group) if group else (config.seed, step))
+            generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+            rendered = self._rendered(rng, generator, (step * self.total + group) * config.data.batch)
         degraded = clear = None
         if unpaired_step(config, step):
-            degraded = self._crops(self.degraded, self.config.unpaired.batch, rng)
-            clear = self._crops(self.clear, self.config.unpaired.batch, rng)
-        return Batch(rendered, degraded, clear)
+            count = config.unpaired.batch
+            rounds = (step - config.unpaired.start) // config.unpaired.every
+            degraded, clear = (
+                self._crops(source, count, (config.seed, step, domain), group * count, rounds * self.total * count)
+                for domain, source in enumerate((self.degraded, self.clear))
+            )
+        broken = tuple(f"{self.broken[path]}" for path in self.broken if path not in known)
+        return Batch(rendered, degraded, clear, broken)
 
     def real_samples(self, count: int) -> Crops:
         """Crops of degraded photos to look at, the same ones each time."""
-        return self._crops(self.degraded, count, np.random.default_rng(self.config.seed))
+        return self._crops(self.degraded, count, (self.config.seed,), 0, 0)
 
-    def _photo(self, source: Source, rng: np.random.Generator) -> np.ndarray:
-        """A random photo; broken ones are passed over, and a folder of nothing else is an error."""
+    def _photo(self, source: Source, rng: np.random.Generator, position: int | None = None) -> np.ndarray:
+        """The photo of a position, at least as large as a crop; broken ones are passed over for random others, and a
+        folder of nothing else is an error."""
         for _ in range(20):
-            path = source.draw(rng)
+            path = source.draw(rng, position)
+            position = None
             if path in self.broken:
                 continue
             try:
-                return self.cache.get(path)
+                return self._large_enough(self.cache.get(path), path)
             except PhotoError as error:
-                self.broken.add(path)
-                _log.warning("passed over: %s", error)
-        raise TrainingError(f"too many photos beside {path} cannot be read: clean the folder up", kind="unreadable")
+                self.broken[path] = str(error)
+        raise TrainingError(f"too many photos beside {path} cannot be used: clean the folder up", kind="unreadable")
+
+    def _large_enough(self, photo: np.ndarray, path: Path) -> np.ndarray:
+        height, width = photo.shape[:2]
+        if min(height, width) < SMALLEST:
+            raise PhotoError(f"{path} has {width}x{height} pixels: too few to learn from", kind="too_small")
+        edge = self.config.data.resize
+        if edge:
+            shrinks = edge < min(height, width)
+            photo = cv2.resize(photo, (edge, edge), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+            height = width = edge
+        down, right = (max(0, self.config.data.crop - side) for side in (height, width))
+        if down or right:
+            sides = (down // 2, down - down // 2, right // 2, right - right // 2)
+            photo = cv2.copyMakeBorder(photo, *sides, borderType=cv2.BORDER_REFLECT_101)
+        return photo
 
     def _window(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int]:
         """Top, left and edge of a square window that becomes a crop."""
@@ -200,10 +244,12 @@ class Batches(Dataset):
         size = self.config.generator.thumbnail
         return cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA)
 
-    def _crops(self, source: Source, count: int, rng: np.random.Generator) -> Crops:
+    def _crops(self, source: Source, count: int, seed: tuple[int, ...], first: int, before: int) -> Crops:
+        """The crops number ``first`` and on of a step; ``before``: crops of all earlier steps."""
         crops, thumbnails, places = [], [], []
-        for _ in range(count):
-            photo = self._photo(source, rng)
+        for number in range(first, first + count):
+            rng = np.random.default_rng((*seed, number))
+            photo = self._photo(source, rng, before + number)
             height, width = photo.shape[:2]
             top, left, edge = self._window(height, width, rng)
             crop, small = self._cut(photo, top, left, edge), self._small(photo)
@@ -216,16 +262,17 @@ class Batches(Dataset):
             places.append(place)
         return Crops(torch.stack(crops), torch.stack(thumbnails), torch.tensor(places, dtype=torch.float32))
 
-    def _rendered(self, rng: np.random.Generator, generator: torch.Generator) -> Rendered:
+    def _rendered(self, rng: np.random.Generator, generator: torch.Generator, before: int) -> Rendered:
+        """``before``: rendered crops before this group's in the run."""
         data, size = self.config.data, self.config.generator.thumbnail
         crops, thumbnails, boxes, depths, depth_thumbnails, known = [], [], [], [], [], []
-        for _ in range(data.batch):
+        for number in range(data.batch):
             has_depth = bool(self.rgbd) and rng.random() < data.rgbd_share
             depth = np.zeros((1, 1, 1), np.uint8)
             if has_depth:
                 photo, depth = self._rgbd(rng)
             else:
-                photo = self._photo(self.clear, rng)
+                photo = self._photo(self.clear, rng, before + number)
             height, width = photo.shape[:2]
             top, left, edge = self._window(height, width, rng)
             crop, small = self._cut(photo, top, left, edge), self._small(photo)
@@ -308,21 +355,26 @@ def unpaired_step(config: TrainConfig, step: int) -> bool:
     return unpaired.weight > 0 and step >= unpaired.start and (step - unpaired.start) % unpaired.every == 0
 
 
-def batches(data: Batches, start: int, workers: int, device: torch.device) -> Iterator[Batch]:
-    """The batches of the steps from ``start`` on, made ahead by ``workers`` processes (0: in this one)."""
+def batches(data: Batches, start: int, workers: int, device: torch.device) -> Iterator[list[Batch]]:
+    """The groups of each step from ``start`` on, made ahead by ``workers`` processes (0: in this one)."""
+    own = len(data.groups)
     loader = DataLoader(
         data,
-        sampler=range(start, len(data)),
+        sampler=range(start * own, len(data)),
         batch_size=None,
         num_workers=workers,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread,
     )
+    groups: list[Batch] = []
     for batch in loader:
         if isinstance(batch, TrainingError):
             raise batch
-        yield batch
+        groups.append(batch)
+        if len(groups) == own:
+            yield groups
+            groups = []
 
 
 def _one_thread(_: int) -> None:

@@ -5,32 +5,45 @@ the generated photo should belong to, through that domain's projection heads. Th
 place of the source photo, seen by the generator's own encoder through its heads, and detached; the negatives are the
 other places. Both directions, added.
 
-The published networks are two ResNet-9 of one shape. Here the generators may differ in width, so the heads, one set
-for each domain, bring both into the same 256 dimensions; that is our choice.
+The paper's figure guides all stages of both cycles, R -> N_R -> R* and N -> R_N -> N*; the public code guides the first
+translation of each. ``unpaired.all_stages`` chooses: the mean over the stages, so that the weight means the same.
+
+The published networks are two ResNet-9 of one shape. Where generators differ in width, the heads, one set for each
+domain, bring both into the same 256 dimensions; that is our choice.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from restorecli.models.contrast import ProjectionHeads, patches_at, sample_places
-from restorecli.training.cyclegan import CycleGAN, Translation, nce_over_layers
+from restorecli.training.cyclegan import CycleGAN, Translation, Ways
+from restorecli.training.losses import nce_over_layers
 
 
 class DualContrastive(CycleGAN):
     """CycleGAN with the contrastive guidance of DCD-GAN."""
 
-    def contrast(self, there: Translation, back: Translation) -> Tensor:
+    def contrast(self, ways: Ways, again: tuple[Translation, Translation]) -> Tensor:
         """Dual patch NCE of both directions."""
-        return self._guide(there, self.heads_restorer, self.heads_degrader) + self._guide(
-            back, self.heads_degrader, self.heads_restorer
-        )
+        loss = self._guide(ways.there) + self._guide(ways.back)
+        if self.config.unpaired.all_stages:
+            loss = (loss + self._guide(again[0]) + self._guide(again[1])) / 2
+        return loss
 
-    def _guide(self, way: Translation, own: ProjectionHeads, opposite: ProjectionHeads) -> Tensor:
+    def _heads(self, way: Translation) -> tuple[ProjectionHeads, ProjectionHeads]:
+        """Those of the generator's own input domain, and of the opposite's."""
+        if way.generator is self.restorer:
+            return self.heads_restorer, self.heads_degrader
+        return self.heads_degrader, self.heads_restorer
+
+    def _guide(self, way: Translation) -> Tensor:
         weights = self.config.unpaired
+        own, opposite = self._heads(way)
         asked = self.features(way.opposite, way.generated)
-        known = self.features(way.generator, way.source)
         places = sample_places(asked, weights.patches)
         queries = opposite(patches_at(asked, places))
-        positives = own(patches_at(known, places))
-        return nce_over_layers(queries, [p.detach() for p in positives], weights.temperature)
+        with torch.no_grad():
+            positives = own(patches_at(self.features(way.generator, way.source), places))
+        return nce_over_layers(queries, positives, weights.temperature)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,18 +26,29 @@ def rendered_loss(restored: Tensor, clear: Tensor, frequency: float, balance: fl
     return errors.mean()
 
 
-def discriminator_loss(kind: str, real: Tensor, fake: Tensor) -> Tensor:
-    """What a discriminator minimises: ``hinge`` (Lim and Ye, 2017) or ``lsgan`` (Mao et al., ICCV 2017)."""
-    real, fake = real.float(), fake.float()
-    if kind == "hinge":
-        return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
-    return 0.5 * (((real - 1) ** 2).mean() + (fake**2).mean())
+def discriminator_loss(kind: str, real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """What discriminators minimise, one pair of scores for each scale: ``hinge`` (Lim and Ye, 2017) or ``lsgan`` (Mao
+    et al., ICCV 2017); the mean over the scales."""
+    terms = []
+    for yes, no in zip(real, fake, strict=True):
+        yes, no = yes.float(), no.float()
+        if kind == "hinge":
+            terms.append(0.5 * (F.relu(1 - yes).mean() + F.relu(1 + no).mean()))
+        else:
+            terms.append(0.5 * (((yes - 1) ** 2).mean() + (no**2).mean()))
+    return torch.stack(terms).mean()
 
 
-def adversarial_loss(kind: str, fake: Tensor) -> Tensor:
-    """What a generator minimises against the scores of its photos: ``hinge`` or ``lsgan``."""
-    fake = fake.float()
-    return -fake.mean() if kind == "hinge" else ((fake - 1) ** 2).mean()
+def adversarial_loss(kind: str, fake: Sequence[Tensor]) -> Tensor:
+    """What a generator minimises against the scores of its photos, one for each scale: ``hinge`` or ``lsgan``."""
+    scores = [score.float() for score in fake]
+    return torch.stack([-s.mean() if kind == "hinge" else ((s - 1) ** 2).mean() for s in scores]).mean()
+
+
+def floor_loss(degraded: Tensor, clear: Tensor, floor: float) -> Tensor:
+    """How far each degraded crop (B, 3, H, W) stays below a mean change (L1) of ``floor``, as a share of it."""
+    change = (degraded - clear).abs().mean((1, 2, 3))
+    return torch.relu(1 - change / floor).mean()
 
 
 def patch_nce(query: Tensor, positive: Tensor, temperature: float, negatives: Tensor | None = None) -> Tensor:
@@ -55,6 +68,23 @@ def patch_nce(query: Tensor, positive: Tensor, temperature: float, negatives: Te
     return F.cross_entropy(
         logits.flatten(0, 1), torch.zeros(logits.shape[0] * logits.shape[1], dtype=torch.long, device=logits.device)
     )
+
+
+def nce_over_layers(
+    queries: Sequence[Tensor],
+    positives: Sequence[Tensor],
+    temperature: float,
+    negatives: Sequence[Tensor] | None = None,
+) -> Tensor:
+    """Mean of :func:`patch_nce` over the layers."""
+    given: Sequence[Tensor | None] = negatives if negatives is not None else [None] * len(queries)
+    rows = zip(queries, positives, given, strict=True)
+    return torch.stack([patch_nce(q, p, temperature, n) for q, p, n in rows]).mean()
+
+
+def nearest(queries: Tensor, exemplars: Tensor) -> Tensor:
+    """For each query (B, P, D) the exemplar of (N, D) that is most like it, (B, P, D); all of length 1."""
+    return exemplars[(queries.detach() @ exemplars.T).argmax(-1)]
 
 
 def diversity_loss(negatives: Tensor) -> Tensor:

@@ -83,10 +83,8 @@ def save_network(
 
 def _builders() -> dict[str, Callable[[dict[str, Any]], torch.nn.Module]]:
     """For each architecture what builds its network from the metadata's ``config``."""
-    from restorecli.models.unet import UNet, UNetConfig
+    from functools import partial
 
-    def unet(config: dict[str, Any]) -> torch.nn.Module:
-        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
-        return UNet(UNetConfig(**values))
+    from restorecli.models.generators import ARCHITECTURES, build_generator
 
-    return {"unet": unet}
+    return {name: partial(build_generator, name) for name in ARCHITECTURES}

@@ -9,9 +9,11 @@ from restorecli.errors import TrainingError
 from restorecli.models.unet import UNet
 from restorecli.training.cdd import AdversarialContrastive
 from restorecli.training.config import TrainConfig
-from restorecli.training.cyclegan import CycleGAN, nce_over_layers
+from restorecli.training.cyclegan import CycleGAN
 from restorecli.training.data import WHOLE, Crops, thumbnail_of
+from restorecli.training.losses import nce_over_layers
 from restorecli.training.methods import BRANCHES, build_branch
+from restorecli.training.pool import ImagePool
 
 
 def _crops(seed: int) -> Crops:
@@ -29,10 +31,17 @@ def _branch(config: TrainConfig, method: str) -> CycleGAN:
     return branch
 
 
+def _round(branch: CycleGAN) -> tuple[torch.Tensor, dict[str, float]]:
+    ways = branch.translate(_crops(1), _crops(2), 3)
+    values = branch.oppose([ways])
+    loss, terms = branch.losses(ways)
+    return loss, values | terms
+
+
 @pytest.mark.parametrize("method", sorted(BRANCHES))
 def test_the_generators_loss_reaches_generators_and_heads_but_no_judge(small_config: TrainConfig, method: str) -> None:
     branch = _branch(small_config, method)
-    loss, values = branch.losses(_crops(1), _crops(2))
+    loss, values = _round(branch)
     loss.backward()
     assert all(torch.isfinite(torch.tensor(value)) for value in values.values())
     for module in (branch.restorer, branch.degrader, branch.heads_restorer, branch.heads_degrader):
@@ -45,7 +54,7 @@ def test_the_generators_loss_reaches_generators_and_heads_but_no_judge(small_con
 def test_a_round_moves_every_player(small_config: TrainConfig, method: str) -> None:
     branch = _branch(small_config, method)
     before = {n: [p.clone() for p in m.parameters()] for n, m in branch.modules().items()}
-    loss, _ = branch.losses(_crops(1), _crops(2))
+    loss, _ = _round(branch)
     loss.backward()
     branch.update()
     for name, module in branch.modules().items():
@@ -58,52 +67,140 @@ def test_cycle_and_identity_are_distances_to_the_photos(small_config: TrainConfi
     torch.manual_seed(0)
     restorer = UNet(small_config.generator)
     branch = build_branch(small_config, restorer, torch.device("cpu"))
-    _, values = branch.losses(_crops(1), _crops(2))
+    _, values = _round(branch)
     assert values["cycle"] == pytest.approx(0, abs=1e-6) and values["identity"] == pytest.approx(0, abs=1e-6)
     # A degrader that adds a tenth everywhere: each cycle and its identity are off by just that.
     torch.nn.init.constant_(branch.degrader.head.bias, 0.1)
-    _, values = branch.losses(_crops(1), _crops(2))
+    _, values = _round(branch)
     assert values["cycle"] == pytest.approx(0.2, rel=1e-4)
     assert values["identity"] == pytest.approx(0.1, rel=1e-4)
 
 
-def test_negative_generators_ascend_what_the_encoder_descends(small_config: TrainConfig) -> None:
-    branch = _branch(small_config.with_overrides(["unpaired.diversity=0.0", "unpaired.lr=0.003"]), "cdd")
+def _opposed(config: TrainConfig, rounds: int) -> tuple[AdversarialContrastive, list[float], list[torch.Tensor]]:
+    """The negative generators alone learn; the adversarial contrastive loss before and after, and their negatives."""
+    branch = _branch(config, "cdd")
     assert isinstance(branch, AdversarialContrastive)
-    there = branch.translate(_crops(1), branch.restorer, branch.degrader)
-    back = branch.translate(_crops(2), branch.degrader, branch.restorer)
+    ways = branch.translate(_crops(1), _crops(2), 3)
+    queries, keys = ([one.detach() for one in part] for part in ways.embedded[0])
 
-    def loss_now() -> float:
-        torch.manual_seed(5)
+    def made() -> list[torch.Tensor]:
         with torch.no_grad():
-            queries, positives = branch._embed(there, branch.heads_restorer, branch.average_restorer)
-            negatives = branch.negatives_restorer(positives)
-            return float(nce_over_layers(queries, positives, 0.07, negatives))
+            return branch._invent(branch.negatives_restorer, keys, torch.Generator().manual_seed(5))
 
-    before = loss_now()
-    for _ in range(10):
-        branch.learn_negatives(there, back)
-    assert loss_now() > before
+    losses = [float(nce_over_layers(queries, keys, 0.07, made()))]
+    for _ in range(rounds):
+        branch.oppose([ways])
+    losses.append(float(nce_over_layers(queries, keys, 0.07, made())))
+    return branch, losses, made()
+
+
+def test_negative_generators_ascend_what_the_encoder_descends(small_config: TrainConfig) -> None:
+    config = small_config.with_overrides(["unpaired.diversity=0.0", "unpaired.lr=0.003"])
+    branch, (before, after), _ = _opposed(config, 10)
+    assert after > before
+    # The encoder's own step, against negatives that stay as they are, is downhill.
+    torch.manual_seed(0)
+    ways = branch.translate(_crops(1), _crops(2), 3)
+    loss = branch.contrast(ways, branch.close(ways))
+    loss.backward()
+    assert all(p.grad is None for p in branch.negatives_restorer.parameters())
+    branch.generating.step()
+    torch.manual_seed(0)
+    again = branch.translate(_crops(1), _crops(2), 3)
+    assert float(branch.contrast(again, branch.close(again))) < float(loss)
 
 
 def test_diversity_keeps_negatives_apart(small_config: TrainConfig) -> None:
     spreads = []
     for weight in (0.0, 5.0):
-        branch = _branch(small_config.with_overrides([f"unpaired.diversity={weight}", "unpaired.lr=0.003"]), "cdd")
-        assert isinstance(branch, AdversarialContrastive)
-        there = branch.translate(_crops(1), branch.restorer, branch.degrader)
-        back = branch.translate(_crops(2), branch.degrader, branch.restorer)
-        torch.manual_seed(0)
-        for _ in range(15):
-            branch.learn_negatives(there, back)
-        with torch.no_grad():
-            _, positives = branch._embed(there, branch.heads_restorer, branch.average_restorer)
-            spreads.append(float(torch.stack([n.std(1).mean() for n in branch.negatives_restorer(positives)]).mean()))
+        config = small_config.with_overrides([f"unpaired.diversity={weight}", "unpaired.lr=0.003"])
+        negatives = _opposed(config, 15)[2]
+        spreads.append(float(torch.stack([n.std(1).mean() for n in negatives]).mean()))
     assert spreads[1] > spreads[0]
+
+
+def test_old_negatives_stay_until_they_are_the_oldest(small_config: TrainConfig) -> None:
+    branch = _branch(small_config.with_overrides(["unpaired.queue=8", "unpaired.fresh=2"]), "cdd")
+    assert isinstance(branch, AdversarialContrastive)
+    before = branch.queue_restorer.latest.clone()
+    ways = branch.translate(_crops(1), _crops(2), 3)
+    branch.oppose([ways])
+    # Two photos of two fresh negatives each, behind the six that were there, of which the first four are gone.
+    assert torch.equal(branch.queue_restorer.latest[:, :2], before[:, 4:])
+    assert not torch.equal(branch.queue_restorer.latest[:, 2:], before[:, :4])
+    assert branch.losses(ways)[0].isfinite()
+
+
+def test_heads_average_follows_with_its_decay(small_config: TrainConfig) -> None:
+    branch = _branch(small_config, "cdd")
+    assert isinstance(branch, AdversarialContrastive)
+    before = next(branch.average_restorer.parameters()).clone()
+    _round(branch)[0].backward()
+    branch.update()
+    wanted = 0.9 * before + 0.1 * next(branch.heads_restorer.parameters())
+    assert torch.allclose(next(branch.average_restorer.parameters()), wanted, atol=1e-7)
+
+
+def test_dual_contrast_asks_the_opposite_encoder(small_config: TrainConfig) -> None:
+    """Query: head of the other domain on the opposite encoder's features; key: the generator's own, detached."""
+    branch = _branch(small_config.with_overrides(["unpaired.patches=600"]), "dcd")
+    ways = branch.translate(_crops(1), _crops(2), 3)
+    torch.manual_seed(0)
+    loss = branch.contrast(ways, branch.close(ways))
+    by_hand = 0.0
+    for way, own, other in (
+        (ways.there, branch.heads_restorer, branch.heads_degrader),
+        (ways.back, branch.heads_degrader, branch.heads_restorer),
+    ):
+        # All places of every layer, so that their order does not matter.
+        def all_of(features: list[torch.Tensor]) -> list[torch.Tensor]:
+            return [f.flatten(2).transpose(1, 2) for f in features]
+
+        made, source = way.generated, way.source
+        asked = way.opposite.features(made.crop, made.thumbnail, made.place)
+        known = way.generator.features(source.crop, source.thumbnail, source.place)
+        by_hand += float(nce_over_layers(other(all_of(asked)), own(all_of(known)), 0.07))
+    assert float(loss) == pytest.approx(by_hand, rel=1e-4)
+    branch.config = branch.config.with_overrides(["unpaired.all_stages=true"])
+    assert float(branch.contrast(ways, branch.close(ways))) != pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.mark.parametrize("task", ["derain", "dehaze"])
+def test_a_degrader_bound_to_physics_degrades(small_config: TrainConfig, task: str) -> None:
+    config = small_config.with_overrides([f"task={task}", "unpaired.physics=true", "unpaired.floor=0.2"])
+    branch = _branch(config, "dcd")
+    ways = branch.translate(_crops(1), _crops(2), 3)
+    same, other = (branch.translate(_crops(1), _crops(2), seed).back.generated.crop for seed in (3, 4))
+    assert torch.equal(ways.back.generated.crop, same) and not torch.equal(same, other)
+    loss, values = branch.losses(ways)
+    change = (ways.back.generated.crop - ways.back.source.crop).abs().mean((1, 2, 3))
+    assert (
+        values["floor"] == pytest.approx(float(torch.relu(1 - change / 0.2).mean()), rel=1e-5) and values["floor"] > 0
+    )
+    # The cycle that begins with a clear photo teaches the restorer alone.
+    again = branch.close(ways)
+    (again[1].generated.crop - ways.back.source.crop).abs().mean().backward()
+    assert all(p.grad is None for p in branch.degrader.parameters())
+    loss.backward()
+    assert any(float(p.grad.abs().sum()) > 0 for p in branch.degrader.parameters() if p.grad is not None)
+
+
+def test_pooled_photos_are_shown_again(small_config: TrainConfig) -> None:
+    pool = ImagePool(3, 4)
+    draws = torch.Generator().manual_seed(0)
+    photos = torch.arange(12.0).view(12, 1, 1, 1).expand(12, 3, 4, 4)
+    assert torch.equal(pool.swap(photos[:3], draws), photos[:3])
+    given = pool.swap(photos[3:], draws)[:, 0, 0, 0].tolist()
+    kept = pool.photos[:, 0, 0, 0].tolist()
+    # Every photo was either shown or is still there, and none twice.
+    assert sorted(given + kept) == list(range(12)) and given != list(range(3, 12))
+    branch = _branch(small_config.with_overrides(["unpaired.pool=4"]), "dcd")
+    _round(branch)
+    assert int(branch.pool_clear.filled) == 2 and "pool_clear" in branch.modules()
 
 
 def test_a_judge_that_is_not_finite_stops_the_run(small_config: TrainConfig) -> None:
     branch = _branch(small_config, "dcd")
-    torch.nn.init.constant_(branch.judge_clear.score.bias, float("nan"))
+    torch.nn.init.constant_(branch.judge_clear.scales[0].score.bias, float("nan"))
     with pytest.raises(TrainingError, match="discriminators is not finite"):
-        branch.losses(_crops(1), _crops(2))
+        _round(branch)

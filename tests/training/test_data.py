@@ -11,7 +11,9 @@ import torch
 
 from restorecli.errors import TrainingError
 from restorecli.training.config import TrainConfig
-from restorecli.training.data import Batches, PhotoCache, batches, training_photos, unpaired_step
+from restorecli.training.data import Batch, Batches, PhotoCache, batches, training_photos, unpaired_step
+
+STRICT = ["unpaired.start=0", "unpaired.every=1"]
 
 
 def _data(config: TrainConfig, degraded: Path, clear: Path) -> Batches:
@@ -37,7 +39,7 @@ def test_workers_change_nothing(small_config: TrainConfig, degraded_folder: Path
     alone = list(batches(data, 0, 0, torch.device("cpu")))
     helped = list(batches(data, 0, 1, torch.device("cpu")))
     assert len(alone) == len(helped) == small_config.steps
-    for a, b in zip(alone, helped, strict=True):
+    for (a,), (b,) in zip(alone, helped, strict=True):
         assert a.rendered is not None and b.rendered is not None
         assert torch.equal(a.rendered.degraded, b.rendered.degraded)
 
@@ -52,15 +54,47 @@ def test_shapes_and_values(task: str, small_config: TrainConfig, degraded_folder
         assert part.dtype == torch.float32 and float(part.min()) >= 0 and float(part.max()) <= 1
 
 
-def test_small_photos_are_enlarged_and_broken_ones_passed_over(
+def test_small_photos_are_mirrored_and_broken_ones_passed_over(
     small_config: TrainConfig, tmp_path: Path, degraded_folder: Path
 ) -> None:
     folder = tmp_path / "odd"
     folder.mkdir()
     cv2.imwrite(str(folder / "tiny.png"), np.full((20, 30, 3), 90, np.uint8))
+    cv2.imwrite(str(folder / "icon.png"), np.full((8, 30, 3), 90, np.uint8))
     (folder / "broken.jpg").write_bytes(b"no photo")
-    batch = _data(small_config, degraded_folder, folder)[0]
-    assert batch.rendered is not None and batch.rendered.clear.shape == (2, 3, 48, 48)
+    data = _data(small_config, degraded_folder, folder)
+    found = [data[step] for step in range(6)]
+    assert all(isinstance(b, Batch) and b.rendered is not None for b in found)
+    assert found[0].rendered.clear.shape == (2, 3, 48, 48)
+    told = [reason for batch in found for reason in batch.broken]
+    # Each is told once, with the reason.
+    assert len(told) == 2 and any("icon.png has 30x8 pixels" in reason for reason in told)
+
+
+def test_groups_share_a_step_without_overlap(
+    small_config: TrainConfig, degraded_folder: Path, clear_folder: Path
+) -> None:
+    """Two groups of two crops, in whichever process, are what one group of four is."""
+    strict = ["rendered.weight=0", "unpaired.start=0", "unpaired.every=1", "data.sampling=epoch"]
+    config = small_config.with_overrides(strict)
+    photos = training_photos(degraded_folder, ()), training_photos(clear_folder, ())
+    halves = [Batches(config, *photos, groups=range(rank, rank + 1), total=2) for rank in range(2)]
+    whole = Batches(config.with_overrides(["unpaired.batch=4"]), *photos)
+    for step in range(3):
+        crops = torch.cat([half[step].clear.crop for half in halves])
+        assert torch.equal(crops, whole[step].clear.crop)
+    # Four clear photos, four crops a step: an epoch a step, and every photo once in it.
+    source = whole.clear
+    for step in range(3):
+        drawn = {source.draw(np.random.default_rng(0), 4 * step + number) for number in range(4)}
+        assert len(drawn) == 4
+
+
+def test_resized_as_cyclegan_does(small_config: TrainConfig, degraded_folder: Path, clear_folder: Path) -> None:
+    config = small_config.with_overrides(["data.resize=64", "data.scale=[1.0, 1.0]", "rendered.weight=0"] + STRICT)
+    batch = _data(config, degraded_folder, clear_folder)[0]
+    sides = batch.degraded.place[:, 2:] - batch.degraded.place[:, :2]
+    assert torch.allclose(sides, torch.full((2, 2), 48 / 64))
 
 
 def test_a_folder_of_broken_photos_is_an_error(
@@ -69,7 +103,7 @@ def test_a_folder_of_broken_photos_is_an_error(
     folder = tmp_path / "broken"
     folder.mkdir()
     (folder / "broken.jpg").write_bytes(b"no photo")
-    with pytest.raises(TrainingError, match="cannot be read"):
+    with pytest.raises(TrainingError, match="cannot be used"):
         _data(small_config, degraded_folder, folder).batch(0)
 
 

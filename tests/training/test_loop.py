@@ -14,9 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from restorecli.errors import BackendError, PhotoError, TrainingError
-from restorecli.training import loop
+from restorecli.training import step as stepping
 from restorecli.training.config import TrainConfig
-from restorecli.training.loop import Event, Options, describe, rate, train
+from restorecli.training.cyclegan import CycleGAN
+from restorecli.training.estimate import describe
+from restorecli.training.loop import train
+from restorecli.training.options import Event, Options
+from restorecli.training.step import rate
 
 
 @pytest.fixture
@@ -97,14 +101,14 @@ def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = 0
-    genuine = loop.rendered_loss
+    genuine = stepping.rendered_loss
 
     def breaking(*args: torch.Tensor) -> torch.Tensor:
         nonlocal calls
         calls += 1
         return genuine(*args) * (float("nan") if calls == 5 else 1.0)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "rendered_loss", breaking)
+    monkeypatch.setattr(stepping, "rendered_loss", breaking)
     with pytest.raises(TrainingError, match="not finite") as caught:
         train(options, _quiet)
     assert caught.value.exit_code == 5 and "rendered" in str(caught.value)
@@ -155,8 +159,8 @@ def test_devices_and_precisions_that_are_not_there(options: Options) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(BackendError, match="cuda is not available"):
             train(replace(options, device="cuda"), _quiet)
-    with pytest.raises(BackendError, match="not in fp16"):
-        train(replace(options, precision="fp16"), _quiet)
+    with pytest.raises(BackendError, match="not in int8"):
+        train(replace(options, precision="int8"), _quiet)
 
 
 def test_the_rate_warms_up_stays_and_decays() -> None:
@@ -205,13 +209,13 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the restorer's own, whose loss is looked at, but that of a player beside it."""
-    genuine = loop.CycleGAN.update
+    genuine = CycleGAN.update
 
-    def poisoned(branch: loop.CycleGAN) -> None:
+    def poisoned(branch: CycleGAN) -> None:
         next(branch.degrader.parameters()).grad = torch.full_like(next(branch.degrader.parameters()), float("nan"))
         genuine(branch)
 
-    monkeypatch.setattr(loop.CycleGAN, "update", poisoned)
+    monkeypatch.setattr(CycleGAN, "update", poisoned)
     options = replace(options, config=options.config.with_overrides(["checkpoint_every=1", "method=cyclegan"]))
     with pytest.raises(TrainingError, match="gradient of the degrading generator and heads is not finite"):
         train(options, _quiet)

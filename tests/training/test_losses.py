@@ -12,6 +12,8 @@ from restorecli.training.losses import (
     adversarial_loss,
     discriminator_loss,
     diversity_loss,
+    floor_loss,
+    nearest,
     patch_nce,
     rendered_loss,
 )
@@ -54,10 +56,12 @@ def test_given_negatives_replace_those_of_the_photo() -> None:
 
 def test_adversarial_losses_by_hand() -> None:
     real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-2.0, 0.0])
-    assert float(discriminator_loss("hinge", real, fake)) == pytest.approx(0.5 * (0.25 + 0.5))
-    assert float(discriminator_loss("lsgan", real, fake)) == pytest.approx(0.5 * ((1 + 0.25) / 2 + 4 / 2))
-    assert float(adversarial_loss("hinge", fake)) == pytest.approx(1.0)
-    assert float(adversarial_loss("lsgan", fake)) == pytest.approx((9 + 1) / 2)
+    assert float(discriminator_loss("hinge", [real], [fake])) == pytest.approx(0.5 * (0.25 + 0.5))
+    assert float(discriminator_loss("lsgan", [real], [fake])) == pytest.approx(0.5 * ((1 + 0.25) / 2 + 4 / 2))
+    assert float(adversarial_loss("hinge", [fake])) == pytest.approx(1.0)
+    assert float(adversarial_loss("lsgan", [fake])) == pytest.approx((9 + 1) / 2)
+    # Scales count alike, whatever the number of their patches.
+    assert float(adversarial_loss("hinge", [fake, torch.tensor([4.0])])) == pytest.approx((1 - 4) / 2)
 
 
 def test_diversity_is_lowest_for_different_halves() -> None:
@@ -65,6 +69,18 @@ def test_diversity_is_lowest_for_different_halves() -> None:
     apart = torch.cat([torch.ones(1, 2, 3), -torch.ones(1, 2, 3)], dim=1)
     assert float(diversity_loss(same)) == 0
     assert float(diversity_loss(apart)) == pytest.approx(-2)
+
+
+def test_the_floor_counts_what_each_crop_lacks() -> None:
+    clear = torch.zeros(2, 3, 4, 4)
+    degraded = clear + torch.tensor([0.01, 0.3]).view(2, 1, 1, 1)
+    assert float(floor_loss(degraded, clear, 0.04)) == pytest.approx((1 - 0.25 + 0) / 2)
+
+
+def test_the_nearest_exemplar_is_the_most_alike() -> None:
+    exemplars = _unit(7, 8, seed=4)
+    queries = F.normalize(exemplars[[5, 2, 6]] + 0.1 * _unit(3, 8, seed=5), dim=-1)[None]
+    assert torch.equal(nearest(queries, exemplars), exemplars[[5, 2, 6]][None])
 
 
 def test_rendered_loss_of_a_constant_error() -> None:

@@ -1,0 +1,117 @@
+"""Degrading generators bound to physics: clear photo -> rainy or hazy photo, and nothing that weather cannot do.
+
+* Rain is one layer s in [0, 1], the same in all channels but for a slight tint, laid over the photo by screen
+  blending: ``I = J + s (1 - J)``. It can only brighten.
+* Haze is ``I = J t + A (1 - t)`` with a smooth transmission t in [0.05, 1] and one nearly grey airlight A.
+
+Both are bounded by a sigmoid, not by a clamp, so that there is always a gradient. A generator that sees only the photo
+must find one rain that suits every cycle, and learns to add none; these are given noise too, so that the same photo is
+degraded differently each time, and what they learn is a distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from restorecli.models.unet import UNet, UNetConfig
+
+STREAKS = (9, 19, 39)
+"""Lengths in pixels of the streaks in the noise that rain is made of."""
+CELLS = (3, 6)
+"""Bumps an edge of the smooth noise that haze is made of."""
+
+
+class PhysicsDegrader(UNet):
+    """As :class:`UNet`, with noise joined to the photo and its head's values read as rain or haze.
+
+    ``forward`` draws its noise from torch's own generator when none is given; ``features`` of a photo are those at
+    noise zero.
+    """
+
+    def __init__(self, config: UNetConfig, task: str) -> None:
+        super().__init__(replace(config, head="residual"))
+        self.task = task
+        pixels = config.stem**2
+        self.extra = 2 + len(STREAKS) if task == "derain" else 1 + len(CELLS)
+        # Rain: amount and tint (3). Haze: density and airlight (3).
+        self.stem = nn.Conv2d((3 + self.extra) * pixels, config.widths[0], 3, padding=1)
+        self.head = nn.Conv2d(config.widths[0], 4 * pixels, 3, padding=1)
+        nn.init.kaiming_normal_(self.stem.weight, nonlinearity="relu")
+        for layer in (self.stem, self.head):
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.head.weight, std=0.01)
+
+    def draw_noise(self, photo: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Noise (B, C, H, W) for photos (B, 3, H, W), of mean 0 and deviation about 1 in every channel."""
+        count, _, height, width = photo.shape
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, device=photo.device)
+
+        whole = normal(count, 1, 1, 1).expand(-1, 1, height, width)
+        if self.task == "dehaze":
+            smooth = [
+                F.interpolate(normal(count, 1, n, n), size=(height, width), mode="bicubic", align_corners=True)
+                for n in CELLS
+            ]
+            return torch.cat([whole, *smooth], 1)
+        angle = 0.25 * normal(count)
+        sine, cosine, zero = torch.sin(angle), torch.cos(angle), torch.zeros_like(angle)
+        turn = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
+        grid = F.affine_grid(turn, [count, 1, height, width], align_corners=False)
+        channels = [whole, normal(count, 1, height, width)]
+        for length in STREAKS:
+            fall = F.avg_pool2d(normal(count, 1, height + length - 1, width), (length, 1), stride=1) * math.sqrt(length)
+            channels.append(F.grid_sample(fall, grid, align_corners=False, padding_mode="reflection"))
+        return torch.cat(channels, 1)
+
+    def features(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> list[Tensor]:
+        if x.shape[1] == 3:
+            x = torch.cat([x, x.new_zeros(len(x), self.extra, *x.shape[2:])], 1)
+        return super().features(x, thumbnail, place)
+
+    def forward(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
+        noise = self.draw_noise(x) if noise is None else noise
+        values = self.head_values(torch.cat([x, noise.to(x.dtype)], 1), thumbnail, place).float()
+        amount, colour = values[:, :1], values[:, 1:].mean((2, 3), keepdim=True)
+        if self.task == "derain":
+            # Starts as a few hundredths, where a sigmoid still has a gradient.
+            layer = torch.sigmoid(amount - 3) * (1 + 0.05 * torch.tanh(colour))
+            return x + layer.clamp(max=1) * (1 - x)
+        transmission = 0.05 + 0.95 * torch.sigmoid(2 + _smooth(amount))
+        grey = colour.mean(1, keepdim=True)
+        airlight = 0.6 + 0.4 * torch.sigmoid(1 + grey) + 0.03 * torch.tanh(colour - grey)
+        return x * transmission + airlight.clamp(max=1) * (1 - transmission)
+
+    def law(self, degraded: Tensor, clear: Tensor) -> Tensor:
+        """The nearest photo to ``degraded`` (B, 3, H, W) that this weather could have made of ``clear``.
+
+        Rain: the mean over the channels of the layer that explains each. Haze: in each window the one transmission and
+        the airlight that fit best, by least squares, and smooth between windows.
+        """
+        if self.task == "derain":
+            room = (1 - clear).clamp_min(0.05)
+            layer = ((degraded - clear) / room).mean(1, keepdim=True).clamp(0, 1)
+            return clear + layer * (1 - clear)
+        window = max(3, min(degraded.shape[2:]) // 16 * 2 + 1)
+
+        def mean(x: Tensor) -> Tensor:
+            return F.avg_pool2d(x, window, stride=1, padding=window // 2, count_include_pad=False)
+
+        mean_clear, mean_degraded = mean(clear), mean(degraded)
+        both = (mean(clear * degraded) - mean_clear * mean_degraded).sum(1, keepdim=True)
+        own = (mean(clear * clear) - mean_clear * mean_clear).sum(1, keepdim=True)
+        slope = ((both + 1e-3) / (own + 1e-3)).clamp(0, 1)
+        return mean(slope) * clear + mean(mean_degraded - slope * mean_clear)
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """Without detail finer than about a sixteenth of the crop."""
+    size = (max(2, x.shape[2] // 16), max(2, x.shape[3] // 16))
+    return F.interpolate(F.adaptive_avg_pool2d(x, size), size=x.shape[2:], mode="bilinear", align_corners=False)

@@ -1,0 +1,107 @@
+"""What a run would do, before it does it: for ``--dry-run``."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from restorecli.training.balance import Balance
+from restorecli.training.config import TrainConfig
+from restorecli.training.data import Batches, unpaired_step
+from restorecli.training.devices import choose_device, choose_dtype, dtype_name
+from restorecli.training.folders import length_of, open_folders
+from restorecli.training.loop import with_start
+from restorecli.training.mechanics import Mechanics
+from restorecli.training.methods import build_branch
+from restorecli.training.options import Options
+from restorecli.training.step import Players, take_step
+
+
+def describe(options: Options) -> str:
+    """The resolved configuration, parameter counts, the photos found, and estimates of memory and time, for people."""
+    options, restorer, _ = with_start(options)
+    device = choose_device(options.device)
+    dtype = choose_dtype(options.precision, device)
+    folders = open_folders(options)
+    config = length_of(options.config, folders, options.config.optimiser.accumulate)
+    data = Batches(config, folders.degraded, folders.clear, range(config.optimiser.accumulate))
+    mechanics = Mechanics(config.optimiser.clip)
+    restorer = restorer.to(device)
+    branch = build_branch(config, restorer, device, mechanics) if config.unpaired.weight > 0 else None
+    optimiser = torch.optim.AdamW(restorer.parameters())
+    players = Players(restorer, copy.deepcopy(restorer), optimiser, mechanics, Balance(0, 1), branch)
+    modules: Mapping[str, nn.Module] = {"restorer": restorer, **(branch.modules() if branch else {})}
+    lines = [config.to_toml()]
+    sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
+    lines += [f"# {name}: {count:,} parameters" for name, count in sizes.items() if count]
+    lines.append(f"# {data.summary()}")
+    lines += [f"# warning: {warning}" for warning in folders.warnings]
+    lines.append(f"# {len(folders.pairs)} validation pairs; device {device}, {dtype_name(dtype)}")
+    memory, times = _measure(config, players, data, dtype)
+    # Weights, gradients and Adam's two moments, and the restorer's moving average.
+    fixed = 16 * sum(sizes.values()) + 4 * sizes["restorer"]
+    lines.append(
+        f"# memory: about {(fixed + memory) / 2**20:,.0f} MB for weights and activations "
+        "(counted on small crops; the libraries' own and decoded photos come on top)"
+    )
+    seconds = sum(times[unpaired_step(config, step)] for step in range(0, config.steps, max(1, config.steps // 1000)))
+    seconds *= max(1, config.steps // 1000)
+    lines.append(
+        f"# time: about {max(times.values()):.2g} s for a whole step, {_span(seconds)} for {config.steps} steps "
+        "(measured on small crops here and now, without decoding; large crops and a busy machine differ)"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _measure(
+    config: TrainConfig, players: Players, data: Batches, dtype: torch.dtype
+) -> tuple[float, dict[bool, float]]:
+    """Bytes of activations of a whole step, and seconds of a step with and without unpaired losses.
+
+    Both are taken from steps on one small crop a domain and grow with the number of pixels.
+    """
+    edge = min(config.data.crop, 64 if config.architecture == "unet" else 32)
+    first = config.unpaired.start if players.branch is not None else 0
+    small = replace(
+        config,
+        data=replace(config.data, crop=edge, batch=1),
+        unpaired=replace(config.unpaired, batch=1),
+        optimiser=replace(config.optimiser, accumulate=1),
+    )
+    batch = Batches(small, data.degraded.paths, data.clear.paths).batch(first)
+    parts = {True: batch, False: replace(batch, degraded=None, clear=None)}
+    area = (config.data.crop / edge) ** 2
+    memory, times = 0.0, {True: 0.0, False: 0.0}
+    for whole, part in parts.items():
+        if (whole and players.branch is None) or (part.rendered is None and part.degraded is None):
+            continue
+        saved: dict[int, int] = {}
+
+        def note(tensor: Tensor, saved: dict[int, int] = saved) -> Tensor:
+            saved[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            take_step(small, first, [part], players, dtype, data)
+        began = time.perf_counter()
+        take_step(small, first, [part], players, dtype, data)
+        crops = max(config.data.batch if part.rendered else 0, config.unpaired.batch if part.degraded else 0)
+        scale = area * crops
+        memory = max(memory, sum(saved.values()) * scale)
+        times[whole] = (time.perf_counter() - began) * scale * config.optimiser.accumulate
+    if players.branch is None:
+        times[True] = times[False]
+    return memory, times
+
+
+def _span(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} seconds"

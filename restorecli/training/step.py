@@ -1,0 +1,162 @@
+"""One step of all players, in reading order, and what depends on the step alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from restorecli.errors import TrainingError
+from restorecli.models.generators import Generator
+from restorecli.training.balance import Balance
+from restorecli.training.config import TrainConfig
+from restorecli.training.cyclegan import CycleGAN, Ways
+from restorecli.training.data import Batch, Batches, unpaired_step
+from restorecli.training.losses import rendered_loss
+from restorecli.training.mechanics import Mechanics
+
+
+@dataclass
+class Players:
+    """Everything in a run that has a state."""
+
+    restorer: Generator
+    average: Generator
+    """The moving average of the restorer's weights, which is what is saved and used."""
+    optimiser: torch.optim.Optimizer
+    mechanics: Mechanics
+    balance: Balance
+    branch: CycleGAN | None = None
+    """The unpaired branch, from its first step on."""
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Those with weights, by name."""
+        own: dict[str, nn.Module] = {"restorer": self.restorer, "average": self.average}
+        return own | (self.branch.modules() if self.branch else {})
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimisers, by name."""
+        return {"restorer": self.optimiser} | (self.branch.optimisers() if self.branch else {})
+
+
+def take_step(
+    config: TrainConfig, step: int, groups: list[Batch], players: Players, dtype: torch.dtype, data: Batches
+) -> dict[str, float]:
+    """One step of every player that this step has, on this process's groups; their losses as plain numbers.
+
+    With several groups the generators' translations are made twice: once for the discriminators, which step first, and
+    once for the generators, so that no more than one group's activations are held.
+    """
+    device = groups[0].clear.crop.device if groups[0].clear is not None else next(players.restorer.parameters()).device
+    branch = players.branch if groups[0].degraded is not None else None
+    sums: dict[str, float] = {}
+    # What a step draws (places, noise) depends on the seed and the step alone, however often the run was resumed.
+    seed = config.seed * 1_000_003 + step
+    own_seeds = [seed * data.total + number for number in data.groups]
+    alone = len(groups) == 1
+    # No cache of cast weights: the discriminators' change within the step, and a cache filled without gradients
+    # would cut the generators off from theirs.
+    precision = torch.autocast(device.type, dtype, enabled=dtype != torch.float32, cache_enabled=False)
+    players.optimiser.zero_grad(set_to_none=True)
+    rounds = []
+    if branch is not None:
+        with precision:
+            with torch.set_grad_enabled(alone):
+                for group, own in zip(groups, own_seeds, strict=True):
+                    torch.manual_seed(seed)
+                    rounds.append(_translated(branch, group, own))
+            sums |= branch.oppose(rounds, seed)
+
+    for index, group in enumerate(groups):
+        values: dict[str, float] = {}
+        loss = torch.zeros((), device=device)
+        with precision:
+            if group.rendered is not None:
+                r = group.rendered
+                restored = players.restorer(r.degraded, r.thumbnail, r.place)
+                rendered = rendered_loss(restored, r.clear, config.rendered.frequency, config.rendered.balance)
+                values["rendered"] = float(rendered.detach())
+                loss = loss + config.rendered.weight * rendered
+            if branch is not None:
+                if alone:
+                    ways = rounds[0]
+                else:
+                    torch.manual_seed(seed)
+                    ways = _translated(branch, group, own_seeds[index])
+                unpaired, parts = branch.losses(ways)
+                values |= parts
+                weight = config.unpaired.weight
+                if config.unpaired.balance > 0:
+                    number = (step - config.unpaired.start) // config.unpaired.every
+                    if index == 0 and players.balance.due(number):
+                        parameters = players.restorer.parameters()
+                        players.balance.measure(loss, unpaired, parameters, players.mechanics.processes)
+                    weight = players.balance.weight
+                    values["weight"] = weight
+                loss = loss + weight * unpaired
+        if not all(math.isfinite(value) for value in (*values.values(), float(loss.detach()))):
+            raise TrainingError(_not_finite(step, values), kind="not_finite")
+        players.mechanics.backward(loss / len(groups), "generators")
+        for name, value in values.items():
+            sums[name] = sums.get(name, 0.0) + value / len(groups)
+    players.mechanics.step(players.optimiser, f"restorer at step {step}")
+    if branch is not None:
+        branch.update()
+    players.mechanics.finish()
+    return sums
+
+
+def _translated(branch: CycleGAN, group: Batch, seed: int) -> Ways:
+    assert group.degraded is not None and group.clear is not None
+    return branch.translate(group.degraded, group.clear, seed)
+
+
+def _not_finite(step: int, values: dict[str, float]) -> str:
+    bad = ", ".join(name for name, value in values.items() if not math.isfinite(value)) or "total"
+    return (
+        f"step {step}: the loss is not finite ({bad}); the last checkpoint is intact: "
+        "resume with a lower optimiser.lr or unpaired.lr in a new run, or with --precision fp32"
+    )
+
+
+def rate(config: TrainConfig, step: int) -> float:
+    """The learning rate of a step as a share of the highest: linear warm-up, constant, linear decay to 0."""
+    warm = min(1.0, (step + 1) / max(config.optimiser.warmup, 1))
+    return warm * _decayed(config.steps, step, config.optimiser.decay)
+
+
+def set_rates(config: TrainConfig, step: int, players: Players) -> None:
+    """Set the learning rates of all players for a step: they are a function of it, so no schedule has a state."""
+    for group in players.optimiser.param_groups:
+        group["lr"] = config.optimiser.lr * rate(config, step)
+    if players.branch is not None:
+        players.branch.set_rate(_decayed(config.steps, step, config.unpaired.decay))
+
+
+def _decayed(steps: int, step: int, share: float) -> float:
+    tail = steps * share
+    return min(1.0, (steps - step) / tail) if tail > 0 else 1.0
+
+
+def photos_of(config: TrainConfig, step: int) -> int:
+    """Crops that a group of this step learns from."""
+    rendered = config.data.batch if config.rendered.weight > 0 else 0
+    return rendered + (2 * config.unpaired.batch if unpaired_step(config, step) else 0)
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """Exponential moving average of the weights."""
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+
+
+def compile_players(players: Players) -> None:
+    """Put the forward passes of all networks through ``torch.compile``; their names and weights stay as they are."""
+    networks: list[nn.Module] = [players.restorer]
+    if players.branch is not None:
+        networks += [players.branch.degrader, players.branch.judge_clear, players.branch.judge_degraded]
+    for network in networks:
+        if network._compiled_call_impl is None:
+            network.compile()
