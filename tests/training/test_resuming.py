@@ -1,0 +1,162 @@
+"""Runs that were killed, whose disk was full, whose checkpoint is another's, and runs of more than one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from restorecli.errors import TrainingError
+from restorecli.training.config import TrainConfig
+from restorecli.training.loop import train
+from restorecli.training.options import Event, Options
+
+STRICT = ["rendered.weight=0", "unpaired.start=0", "unpaired.every=1"]
+
+RUNNER = textwrap.dedent(
+    """
+    import json, sys
+    from pathlib import Path
+    from restorecli.training.config import config_from_toml
+    from restorecli.training.loop import train
+    from restorecli.training.options import Options
+
+    given = json.loads(sys.argv[1])
+    folders = {name: Path(given[name]) for name in ("degraded", "clear", "run")}
+    config = config_from_toml(given["config"], "test")
+    train(Options(**folders, config=config, device="cpu", precision="fp32", workers=0), lambda event: None)
+    """
+)
+
+
+def _quiet(event: Event) -> None:
+    pass
+
+
+def _log(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def _process(options: Options, **environment: str) -> subprocess.Popen[bytes]:
+    """The run in a process of its own."""
+    given = {name: str(getattr(options, name)) for name in ("degraded", "clear", "run")}
+    given["config"] = options.config.to_toml()
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.Popen(
+        [sys.executable, "-c", RUNNER, json.dumps(given)], env={**os.environ, **threads, **environment}
+    )
+
+
+@pytest.fixture
+def options(tmp_path: Path, small_config: TrainConfig, degraded_folder: Path, clear_folder: Path) -> Options:
+    return Options(
+        degraded_folder, clear_folder, tmp_path / "run", small_config, device="cpu", precision="fp32", workers=0
+    )
+
+
+def test_killed_at_any_step_the_log_goes_on_as_if_nothing_had_happened(options: Options) -> None:
+    # Means over three steps and checkpoints every two: what was summed up between them must survive too.
+    more = ["steps=16", "log_every=3", "sample_every=100", "method=cdd", "unpaired.queue=8", "unpaired.fresh=4"]
+    more += ["unpaired.pool=3", "unpaired.balance=0.5", "unpaired.balance_every=2", "unpaired.decay=0.5"]
+    options = replace(options, config=options.config.with_overrides(more))
+    broken = replace(options, run=options.run / "broken")
+    victim = _process(broken)
+    checkpoint = broken.run / "checkpoint" / "last.safetensors"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and victim.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.5))
+    victim.kill()
+    victim.wait()
+    assert checkpoint.exists()
+    begun: list[Event] = []
+    train(broken, begun.append)
+    train(replace(options, run=options.run / "unbroken"), _quiet)
+    assert _log(broken.run) == _log(options.run / "unbroken"), f"killed, and resumed from step {begun[0].step}"
+    weights = [load_file(options.run / name / "generator.safetensors") for name in ("broken", "unbroken")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_two_processes_learn_what_one_with_the_doubled_batch_does(options: Options) -> None:
+    config = options.config.with_overrides([*STRICT, "steps=3", "method=dcd", "unpaired.pool=2", "sample_every=100"])
+    together = replace(options, config=config, run=options.run / "two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [_process(together, **world, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
+    doubled = replace(options, config=config.with_overrides(["unpaired.batch=4"]), run=options.run / "one")
+    train(doubled, _quiet)
+    accumulated = config.with_overrides(["optimiser.accumulate=2"])
+    train(replace(options, config=accumulated, run=options.run / "accumulated"), _quiet)
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    wanted = _log(doubled.run)
+    for run in (together.run, options.run / "accumulated"):
+        for line, other in zip(_log(run), wanted, strict=True):
+            assert line == pytest.approx(other, rel=2e-3, abs=2e-5)
+        first, second = (load_file(folder / "generator.safetensors") for folder in (run, doubled.run))
+        assert all(torch.allclose(first[key], second[key], atol=2e-3) for key in first)
+    # Two processes may become one that accumulates, as the groups of a step are the same; one group fewer is refused.
+    alone = replace(together, config=config.with_overrides(["steps=4"]))
+    with pytest.raises(TrainingError, match="2 groups of crops a step, not 1"):
+        train(alone, _quiet)
+    train(replace(alone, config=alone.config.with_overrides(["optimiser.accumulate=2"])), _quiet)
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint(options: Options) -> None:
+    resource = pytest.importorskip("resource")
+    options = replace(options, config=options.config.with_overrides(["unpaired.weight=0", "checkpoint_every=1"]))
+
+    def fill(event: Event) -> None:
+        # From now on no file may grow beyond a few bytes: what a full disk says, without one.
+        if event.kind == "step" and event.step == 3:
+            size = (options.run / "checkpoint" / "last.safetensors").stat().st_size
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, limits[1]))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(TrainingError, match="the last"):
+            train(options, fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    begun: list[Event] = []
+    assert train(options, begun.append).finished
+    assert begun[0].step == 2
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused(options: Options) -> None:
+    train(options, _quiet)
+    path = options.run / "checkpoint" / "last.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    newer = {**metadata, "format": "restorecli-checkpoint-99"}
+    newer["facts"] = json.dumps({**json.loads(metadata["facts"]), "version": "99.1"})
+    save_file(load_file(path), path, newer)
+    with pytest.raises(TrainingError, match=r"newer version of restorecli \(99\.1\)"):
+        train(options, _quiet)
+
+
+def test_other_weights_to_start_from_are_noticed(options: Options, weights_files: dict[str, Path]) -> None:
+    options = replace(options, config=options.config.with_overrides(["unpaired.weight=0", "steps=1"]))
+    tuned = replace(options, start_from=str(weights_files["derain"]))
+    train(tuned, _quiet)
+    with pytest.raises(TrainingError, match="another configuration|started from weights with SHA-256"):
+        train(options, _quiet)
+    changed = options.run.parent / "other.safetensors"
+    tensors = {name: value + 0.01 for name, value in load_file(weights_files["derain"]).items()}
+    with safe_open(weights_files["derain"], "pt") as file:
+        save_file(tensors, changed, file.metadata())
+    with pytest.raises(TrainingError, match="give the same --from as before"):
+        train(replace(tuned, start_from=str(changed)), _quiet)
