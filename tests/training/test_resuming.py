@@ -152,7 +152,7 @@ def test_other_weights_to_start_from_are_noticed(options: Options, weights_files
     options = replace(options, config=options.config.with_overrides(["unpaired.weight=0", "steps=1"]))
     tuned = replace(options, start_from=str(weights_files["derain"]))
     train(tuned, _quiet)
-    with pytest.raises(TrainingError, match="another configuration|started from weights with SHA-256"):
+    with pytest.raises(TrainingError, match="another configuration"):
         train(options, _quiet)
     changed = options.run.parent / "other.safetensors"
     tensors = {name: value + 0.01 for name, value in load_file(weights_files["derain"]).items()}

@@ -1,0 +1,82 @@
+"""The papers' generator: its shape, its norm, and tiles that agree."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from restorecli.models.generators import build_generator
+from restorecli.models.resnet import ResNet, ResNetConfig, _halved
+
+
+def _network(train: bool = False) -> ResNet:
+    torch.manual_seed(0)
+    network = ResNet(ResNetConfig(width=4, blocks=5, thumbnail=32)).double().train(train)
+    for p in network.parameters():
+        # Strong enough that far pixels can be seen.
+        torch.nn.init.normal_(p, std=0.2)
+    return network
+
+
+def test_the_published_network_has_its_size() -> None:
+    network = ResNet(ResNetConfig())
+    assert sum(p.numel() for p in network.parameters()) == 11_378_179
+    assert network.channels == (128, 256, 256, 256)
+    gain = 0.02 * (2 / (9 * 256 + 9 * 256)) ** 0.5
+    assert float(network.blocks[3][0].weight.detach().std()) == pytest.approx(gain, rel=0.02)
+
+
+def test_features_are_the_contrastive_layers_on_the_way() -> None:
+    network = _network()
+    photo = torch.rand(1, 3, 32, 48, dtype=torch.float64)
+    found = network.features(photo)
+    assert [tuple(f.shape[1:]) for f in found] == [(8, 32, 48), (16, 16, 24), (16, 8, 12), (16, 8, 12)]
+    assert tuple(f.shape[1] for f in found) == network.channels
+
+
+def test_instance_norm_is_torchs_and_down_sampling_has_no_alias() -> None:
+    network = _network(train=True)
+    photo = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    first = network.first(F.pad(photo * 2 - 1, (3, 3, 3, 3), mode="reflect"))
+    mean, scale = network.statistics(photo)[0]
+    assert torch.allclose((first - mean) * scale, F.instance_norm(first), atol=1e-5)
+    # The finest pattern there is becomes its mean, wherever it begins.
+    stripes = (torch.arange(32) % 2).double().expand(1, 1, 32, 32)
+    assert torch.allclose(_halved(stripes), torch.full((1, 1, 16, 16), 0.5, dtype=torch.float64))
+
+
+def test_each_photo_has_its_own_statistics_in_training_and_the_thumbnails_in_evaluation() -> None:
+    network = _network()
+    photo = torch.rand(2, 3, 64, 64, dtype=torch.float64)
+    small = F.interpolate(photo, 32)
+    plain = network(photo)
+    assert torch.equal(network(photo[:1], small[:1]), network(photo, small)[:1])
+    assert not torch.allclose(network(photo, small), plain)
+    assert torch.allclose(network(photo, small, None, network.statistics(photo)), plain)
+    network.train()
+    assert torch.equal(network(photo, small), plain)
+    assert float(plain.min()) >= 0 and float(plain.max()) <= 1
+
+
+def test_a_tile_with_its_halo_is_that_part_of_the_photo() -> None:
+    network = _network()
+    halo, stride = network.halo, network.stride
+    photo, small = (torch.rand(1, 3, edge, edge, dtype=torch.float64) for edge in (halo + 64, 32))
+    with torch.inference_mode():
+        whole, tile = network(photo, small), network(photo[..., 16:, 16:], small)
+    inside = tile[..., halo:, halo:] - whole[..., 16 + halo :, 16 + halo :]
+    assert float(inside.abs().max()) < 1e-12
+    nearer = halo - 3 * stride
+    outside = tile[..., nearer:, nearer:] - whole[..., 16 + nearer :, 16 + nearer :]
+    assert float(outside.abs().max()) > 1e-12, "a halo that is larger than it need be costs time on every tile"
+
+
+def test_is_built_again_from_plain_values() -> None:
+    network = _network()
+    again = build_generator("resnet", network.config_dict())
+    again.load_state_dict(network.state_dict())
+    descriptor = network.descriptor("derain")
+    assert (descriptor.architecture, descriptor.stride, descriptor.thumbnail) == ("resnet", 4, 32)
+    with pytest.raises(ValueError, match=r"width must be .*blocks must be .*thumbnail must be"):
+        ResNet(ResNetConfig(0, 2, 30))
