@@ -62,6 +62,8 @@ def test_finetune_starts_from_weights(
     call = restore("finetune", "--from", weights_files["derain"], *folders, "--out", tmp_path / "run", *SMALL_RUN)
     assert call.code == 0, call.err
     assert (tmp_path / "run" / "generator.safetensors").exists()
+    # Without pairs it says what was measured on, and what became of it.
+    assert "too few photos to spare" in call.err and "judged without pairs" in call.err
 
 
 def test_dry_run_shows_the_resolved_preset(restore: Restore, folders: list[Path | str], tmp_path: Path) -> None:
@@ -78,6 +80,7 @@ def test_dry_run_shows_the_resolved_preset(restore: Restore, folders: list[Path 
         (["--preset", "deraim"], 2),
         (["--set", "no.such=1"], 2),
         (["--set", "unpaired.start"], 2),
+        (["--steps", "3", "--set", "steps=4"], 2),
         (["--val", "here:there"], 2),
         (["--time-limit", "soon"], 2),
         (["--device", "quantum"], 2),

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from restorecli.training.config import TrainConfig
+from restorecli.weights import save_network
+from tests.small import narrow_network
 
 
 def _photos(folder: Path, seed: int, count: int, size: tuple[int, int] = (96, 112)) -> Path:
@@ -58,3 +60,12 @@ def small_config() -> TrainConfig:
             "unpaired.discriminator=8",
         ]
     )
+
+
+@pytest.fixture
+def start_weights(tmp_path: Path) -> Path:
+    """Weights for derain to fine-tune."""
+    network = narrow_network("derain")
+    path = tmp_path / "start.safetensors"
+    save_network(path, network, network.descriptor("derain"), {"version": "test"})
+    return path

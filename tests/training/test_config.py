@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from pathlib import Path
 
 import pytest
 
 from restorecli.errors import UsageError
+from restorecli.models import resnet, unet
+from restorecli.training import config
 from restorecli.training.config import PRESETS, TrainConfig, config_from_toml, load_preset
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_shipped_presets_are_valid_and_survive_a_round_trip(name: str) -> None:
-    config = load_preset(name)
-    assert config.problems() == []
-    assert config_from_toml(config.to_toml(), "again") == config
+    preset = load_preset(name)
+    assert preset.problems() == []
+    assert config_from_toml(preset.to_toml(), "again") == preset
 
 
 def test_a_typo_is_refused_with_the_nearest_name() -> None:
@@ -28,6 +32,33 @@ def test_all_problems_are_reported_at_once() -> None:
     message = str(caught.value)
     for part in ("task must be", "steps must be", "data.batch must be like 8", "unpaired.gan must be"):
         assert part in message
+
+
+def test_every_field_is_documented() -> None:
+    for module in (config, unet, resnet):
+        for kind in ast.parse(inspect.getsource(module)).body:
+            if not isinstance(kind, ast.ClassDef) or not kind.name.endswith("Config"):
+                continue
+            sections = {"generator", "resnet", "data", "rendered", "unpaired", "optimiser"}
+            for item, after in zip(kind.body, [*kind.body[1:], None], strict=True):
+                if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+                    told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                    assert told or item.target.id in sections, f"{kind.name}.{item.target.id}"
+
+
+def test_a_length_is_given_once() -> None:
+    paper = load_preset("dcd-paper")
+    assert paper.epochs == 600
+    assert paper.with_overrides(["steps=5"]).epochs == 0
+    with pytest.raises(UsageError, match="steps and epochs are both given"):
+        paper.with_overrides(["steps=5", "epochs=2"])
+
+
+def test_fields_that_contradict_one_another_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"physics needs architecture unet.*balance is a share of the rendered loss"):
+        TrainConfig().with_overrides(
+            ["architecture=resnet", "unpaired.physics=true", "unpaired.balance=0.5", "rendered.weight=0"]
+        )
 
 
 def test_overrides_reach_every_section() -> None:

@@ -143,6 +143,11 @@ def test_heads_average_follows_with_its_decay(small_config: TrainConfig) -> None
 
 def test_dual_contrast_asks_the_opposite_encoder(small_config: TrainConfig) -> None:
     """Query: head of the other domain on the opposite encoder's features; key: the generator's own, detached."""
+
+    # All places of every layer, so that their order does not matter.
+    def all_of(features: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [f.flatten(2).transpose(1, 2) for f in features]
+
     branch = _branch(small_config.with_overrides(["unpaired.patches=600"]), "dcd")
     ways = branch.translate(_crops(1), _crops(2), 3)
     torch.manual_seed(0)
@@ -152,17 +157,13 @@ def test_dual_contrast_asks_the_opposite_encoder(small_config: TrainConfig) -> N
         (ways.there, branch.heads_restorer, branch.heads_degrader),
         (ways.back, branch.heads_degrader, branch.heads_restorer),
     ):
-        # All places of every layer, so that their order does not matter.
-        def all_of(features: list[torch.Tensor]) -> list[torch.Tensor]:
-            return [f.flatten(2).transpose(1, 2) for f in features]
-
         made, source = way.generated, way.source
         asked = way.opposite.features(made.crop, made.thumbnail, made.place)
         known = way.generator.features(source.crop, source.thumbnail, source.place)
-        by_hand += float(nce_over_layers(other(all_of(asked)), own(all_of(known)), 0.07))
-    assert float(loss) == pytest.approx(by_hand, rel=1e-4)
+        by_hand += float(nce_over_layers(other(all_of(asked)), own(all_of(known)), 0.07).detach())
+    assert float(loss.detach()) == pytest.approx(by_hand, rel=1e-4)
     branch.config = branch.config.with_overrides(["unpaired.all_stages=true"])
-    assert float(branch.contrast(ways, branch.close(ways))) != pytest.approx(by_hand, rel=1e-4)
+    assert float(branch.contrast(ways, branch.close(ways)).detach()) != pytest.approx(by_hand, rel=1e-4)
 
 
 @pytest.mark.parametrize("task", ["derain", "dehaze"])

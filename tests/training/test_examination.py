@@ -52,10 +52,10 @@ def tuning(
     small_config: TrainConfig,
     degraded_folder: Path,
     clear_folder: Path,
-    weights_files: dict[str, Path],
+    start_weights: Path,
 ) -> Options:
     config = small_config.with_overrides(["unpaired.weight=0", "steps=4", "validate_every=2", "optimiser.warmup=0"])
-    start = str(weights_files["derain"])
+    start = str(start_weights)
     return Options(
         degraded_folder, clear_folder, tmp_path / "run", config, device="cpu", precision="fp32", workers=0,
         start_from=start,
@@ -66,14 +66,14 @@ def _quiet(event: Event) -> None:
     pass
 
 
-def test_starting_weights_are_kept_when_nothing_improved(tuning: Options, weights_files: dict[str, Path]) -> None:
+def test_starting_weights_are_kept_when_nothing_improved(tuning: Options, start_weights: Path) -> None:
     """The start leaves the validation photos nearly as they are, which are their own targets; training breaks that."""
     broken = tuning.config.with_overrides(["optimiser.lr=0.3", "optimiser.ema=0.0", "optimiser.clip=0"])
     tuning = replace(tuning, config=broken)
     for name, val, words in (("pairs", (tuning.clear, tuning.clear), "dB"), ("blind", None, "without pairs")):
         outcome = train(replace(tuning, run=tuning.run / name, val=val), _quiet)
         assert outcome.report.startswith("nothing improved on the starting weights") and words in outcome.report
-        start, kept = load_file(weights_files["derain"]), load_file(outcome.weights)
+        start, kept = load_file(start_weights), load_file(outcome.weights)
         assert all(torch.equal(start[key], kept[key]) for key in start)
 
 

@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from restorecli.errors import BackendError, PhotoError, TrainingError
+from restorecli.models.resnet import ResNet
 from restorecli.training import step as stepping
-from restorecli.training.config import TrainConfig
+from restorecli.training.config import TrainConfig, load_preset
 from restorecli.training.cyclegan import CycleGAN
 from restorecli.training.estimate import describe
 from restorecli.training.loop import train
 from restorecli.training.options import Event, Options
 from restorecli.training.step import rate
+from restorecli.weights import load_network, resolve
 
 
 @pytest.fixture
@@ -43,8 +46,20 @@ def test_a_run_leaves_what_the_contract_names(options: Options) -> None:
     events: list[Event] = []
     outcome = train(options, events.append)
     assert outcome.finished and outcome.step == 6
-    for name in ("config.toml", "log.jsonl", "generator.safetensors", "checkpoint/last.safetensors"):
+    for name in (
+        "config.toml",
+        "log.jsonl",
+        "generator.safetensors",
+        "best.safetensors",
+        "checkpoint/last.safetensors",
+    ):
         assert (options.run / name).is_file(), name
+    assert outcome.report.startswith("best at step")
+    speed = [json.loads(line) for line in (options.run / "speed.jsonl").read_text().splitlines()]
+    assert len(speed) == 6 and all(0 <= line["waiting"] <= 1 and line["photos_per_second"] > 0 for line in speed)
+    written = EventAccumulator(str(options.run / "events")).Reload()
+    assert {"rendered", "cycle", "val_psnr", "speed/waiting"} <= set(written.Tags()["scalars"])
+    assert [event.step for event in written.Images("samples")] == [3, 6]
     assert len(list((options.run / "samples").glob("*.png"))) == 2
     assert {event.kind for event in events} == {"start", "step", "validation", "checkpoint", "stop"}
     lines = _log(options.run)
@@ -151,8 +166,25 @@ def test_unpaired_alone_learns(options: Options) -> None:
     assert all("cycle" in line and "rendered" not in line for line in _log(options.run))
 
 
-def test_bf16_trains(options: Options) -> None:
-    assert train(replace(options, precision="bf16"), _quiet).finished
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_narrow_precisions_train_and_resume(options: Options, precision: str) -> None:
+    options = replace(options, precision=precision)
+    for run, steps in (("broken", 4), ("broken", 6), ("unbroken", 6)):
+        config = options.config.with_overrides([f"steps={steps}", "optimiser.decay=0", "optimiser.warmup=0"])
+        assert train(replace(options, config=config, run=options.run / run), _quiet).finished
+    assert _log(options.run / "broken") == _log(options.run / "unbroken")
+
+
+def test_the_papers_generators_train(options: Options) -> None:
+    """Narrow ones; all else as published."""
+    narrow = ["resnet.width=4", "resnet.thumbnail=32", "unpaired.discriminator=4", "unpaired.patches=16"]
+    small = ["data.resize=64", "data.crop=48", "steps=2", "log_every=1", *narrow]
+    for preset, task in (("dcd-paper", "derain"), ("cdd-paper", "dehaze")):
+        config = load_preset(preset).with_overrides(small)
+        outcome = train(replace(options, config=config, run=options.run / preset), _quiet)
+        resolved = resolve(str(outcome.weights), task)
+        assert isinstance(load_network(resolved), ResNet)
+        assert set(_log(options.run / preset)[0]) >= {"d", "gan", "cycle", "identity", "contrast"}
 
 
 def test_devices_and_precisions_that_are_not_there(options: Options) -> None:
@@ -174,6 +206,7 @@ def test_the_rate_warms_up_stays_and_decays() -> None:
 def test_describe_names_the_players_and_writes_nothing(options: Options) -> None:
     text = describe(options)
     assert "restorer" in text and "judge_clear" in text and "[unpaired]" in text
+    assert "# memory: about" in text and "# time: about" in text
     assert not options.run.exists()
 
 

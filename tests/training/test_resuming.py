@@ -148,15 +148,15 @@ def test_a_checkpoint_of_a_newer_version_is_refused(options: Options) -> None:
         train(options, _quiet)
 
 
-def test_other_weights_to_start_from_are_noticed(options: Options, weights_files: dict[str, Path]) -> None:
+def test_other_weights_to_start_from_are_noticed(options: Options, start_weights: Path) -> None:
     options = replace(options, config=options.config.with_overrides(["unpaired.weight=0", "steps=1"]))
-    tuned = replace(options, start_from=str(weights_files["derain"]))
+    tuned = replace(options, start_from=str(start_weights))
     train(tuned, _quiet)
     with pytest.raises(TrainingError, match="another configuration"):
         train(options, _quiet)
     changed = options.run.parent / "other.safetensors"
-    tensors = {name: value + 0.01 for name, value in load_file(weights_files["derain"]).items()}
-    with safe_open(weights_files["derain"], "pt") as file:
+    tensors = {name: value + 0.01 for name, value in load_file(start_weights).items()}
+    with safe_open(start_weights, "pt") as file:
         save_file(tensors, changed, file.metadata())
     with pytest.raises(TrainingError, match="give the same --from as before"):
         train(replace(tuned, start_from=str(changed)), _quiet)
