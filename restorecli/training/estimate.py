@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -52,7 +53,7 @@ def describe(options: Options) -> str:
     seconds = sum(times[unpaired_step(config, step)] for step in range(0, config.steps, max(1, config.steps // 1000)))
     seconds *= max(1, config.steps // 1000)
     lines.append(
-        f"# time: about {max(times.values()):.2g} s for a whole step, {_span(seconds)} for {config.steps} steps "
+        f"# time: about {_span(max(times.values()))} for a whole step, {_span(seconds)} for {config.steps} steps "
         "(measured on small crops here and now, without decoding; large crops and a busy machine differ)"
     )
     return "\n".join(lines) + "\n"
@@ -77,26 +78,53 @@ def _measure(
     parts = {True: batch, False: replace(batch, degraded=None, clear=None)}
     area = (config.data.crop / edge) ** 2
     memory, times = 0.0, {True: 0.0, False: 0.0}
+    modules = players.modules().values()
     for whole, part in parts.items():
         if (whole and players.branch is None) or (part.rendered is None and part.degraded is None):
             continue
-        saved: dict[int, int] = {}
-
-        def note(tensor: Tensor, saved: dict[int, int] = saved) -> Tensor:
-            saved[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        held = Held({tuple(p.shape) for module in modules for p in module.parameters()})
+        with torch.autograd.graph.saved_tensors_hooks(held.pack, lambda kept: kept.tensor):
             take_step(small, first, [part], players, dtype, data)
         began = time.perf_counter()
         take_step(small, first, [part], players, dtype, data)
         crops = max(config.data.batch if part.rendered else 0, config.unpaired.batch if part.degraded else 0)
         scale = area * crops
-        memory = max(memory, sum(saved.values()) * scale)
+        memory = max(memory, held.most * scale)
         times[whole] = (time.perf_counter() - began) * scale * config.optimiser.accumulate
     if players.branch is None:
         times[True] = times[False]
     return memory, times
+
+
+class Held:
+    """The most bytes that are held for backward passes at once; without weights, which do not grow with the crop."""
+
+    def __init__(self, weights: set[tuple[int, ...]]) -> None:
+        self.weights = weights
+        self.users: Counter[int] = Counter()
+        self.now = self.most = 0
+
+    def pack(self, tensor: Tensor) -> Kept:
+        """Count a tensor until the graph that needs it is gone."""
+        return Kept(self, tensor)
+
+
+class Kept:
+    """A tensor that a graph needs."""
+
+    def __init__(self, held: Held, tensor: Tensor) -> None:
+        self.held, self.tensor = held, tensor
+        self.bytes = 0 if tuple(tensor.shape) in held.weights else tensor.numel() * tensor.element_size()
+        self.key = tensor.data_ptr()
+        if self.bytes and not held.users[self.key]:
+            held.now += self.bytes
+            held.most = max(held.most, held.now)
+        held.users[self.key] += bool(self.bytes)
+
+    def __del__(self) -> None:
+        self.held.users[self.key] -= bool(self.bytes)
+        if self.bytes and not self.held.users[self.key]:
+            self.held.now -= self.bytes
 
 
 def _span(seconds: float) -> str:
@@ -104,4 +132,4 @@ def _span(seconds: float) -> str:
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
+    return f"{seconds:.1f} seconds"
