@@ -39,8 +39,8 @@ class ResNetConfig:
             found.append(f"width must be at least 1, not {self.width}")
         if self.blocks < 5:
             found.append(f"blocks must be at least 5, as the fifth is a contrastive layer, not {self.blocks}")
-        if self.thumbnail % 4 or self.thumbnail < 32:
-            found.append(f"thumbnail must be a multiple of 4 and at least 32, not {self.thumbnail}")
+        if self.thumbnail % 8 or self.thumbnail < 32:
+            found.append(f"thumbnail must be a multiple of 8 and at least 32, not {self.thumbnail}")
         return found
 
 
@@ -90,8 +90,9 @@ class ResNet(nn.Module):
 
     @property
     def stride(self) -> int:
-        """Height and width of the input must be multiples of this, in pixels."""
-        return 4
+        """Height and width of the input must be multiples of this, in pixels: of 4, and large enough for a quarter of
+        them to be mirrored at its borders."""
+        return 8
 
     @property
     def halo(self) -> int:

@@ -128,8 +128,9 @@ class UnpairedConfig:
     physics: bool = False
     """Whether the clear-to-degraded generator is bound to physics (architecture ``unet``): one rain layer, or one
     transmission and airlight, made from the photo and noise."""
-    floor: float = 0.02
-    """Mean change of a photo (L1, of 1) that a degrader bound to physics is kept from staying below; 0: none."""
+    floor: float = 0.008
+    """Mean change of a photo (L1, of 1) that a degrader bound to physics is kept from staying below; 0: none. Light
+    rain changes a photo by about 0.015."""
     floor_weight: float = 1.0
     """Weight of what it lacks, as a share of the floor."""
     discriminator: int = 48

@@ -177,7 +177,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     interrupted, restore_interrupts = _defer_interrupts()
     since = Stopwatch()
     try:
-        if step == 0 and standing.guarded:
+        if standing.guarded and not standing.best:
             examine()
         waited = time.perf_counter()
         for made in batches(data, step, _workers(options, device), device):
