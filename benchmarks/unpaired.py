@@ -113,7 +113,7 @@ def learn(config: TrainConfig, work: Path, run: Path, device: str, limit: float 
     options = Options(work / "degraded", work / "clear", run, config, device=device, time_limit=limit)
     outcome = train(options, tell)
     network = load_network(resolve(str(outcome.weights), config.task))
-    pairs = pair_folders(work / "held" / "input", work / "held" / "target")[0]
+    pairs = pair_folders(work / "held" / "input", work / "held" / "target").pairs
     scores = validate(network, pairs, torch.device("cpu"), torch.float32)  # type: ignore[arg-type]
     return {"steps": outcome.step, "minutes": round((time.monotonic() - began) / 60, 1), "pairs": len(pairs), **scores}
 

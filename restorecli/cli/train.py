@@ -204,12 +204,11 @@ def _folders(hazy: Path | None, clear: Path | None, rainy: Path | None, clean: P
 
 
 def _overrides(settings: list[str], **numbers: int | None) -> list[str]:
-    """The options that stand for fields of the preset, and ``--set``; the same field twice is refused."""
+    """The options that stand for fields of the preset, and ``--set``; the same field by both is refused."""
     fields = {"steps": "steps", "batch": "data.batch", "crop": "data.crop", "seed": "seed"}
     given = {fields[name]: value for name, value in numbers.items() if value is not None}
     keys = [pair.partition("=")[0].strip() for pair in settings]
     twice = [f"--{name} and --set {key}" for name, key in fields.items() if key in given and key in keys]
-    twice += [f"--set {key} twice" for key in dict.fromkeys(keys) if keys.count(key) > 1]
     if twice:
         raise UsageError(f"given more than once: {', '.join(twice)}; give each field one value")
     return [f"{key}={value}" for key, value in given.items()] + settings

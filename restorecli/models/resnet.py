@@ -115,6 +115,8 @@ class ResNet(nn.Module):
             stride=self.stride,
             halo=self.halo,
             thumbnail=self.config.thumbnail,
+            # The first down-sampling's convolution is at full resolution.
+            features=2 * self.config.width,
         )
 
     def statistics(self, photo: Tensor) -> Statistics:

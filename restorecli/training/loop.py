@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import shutil
 import signal
 import threading
 import time
@@ -153,7 +152,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
         save_checkpoint(checkpoint, players.modules(), players.optimisers(), facts)
         if standing.guarded:
             # What is given back is never worse than what was started from, also when the run stops early.
-            _copy(standing.file, options.run / "generator.safetensors")
+            write_bytes_atomic(standing.file.read_bytes(), options.run / "generator.safetensors", overwrite=True)
         else:
             save_weights(options.run / "generator.safetensors")
         tell(Event("checkpoint", step, config.steps, str(checkpoint)))
@@ -306,12 +305,6 @@ def _make_folder(run: Path) -> None:
 def _data(options: Options, data: Batches) -> str:
     """What a run learnt from, for others: the folders' names without their paths, and how many photos they hold."""
     return f"{options.degraded.resolve().name} and {options.clear.resolve().name}: {data.summary()}"
-
-
-def _copy(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.new")
-    shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
 
 
 def _defer_interrupts() -> tuple[Callable[[], bool], Callable[[], None]]:
