@@ -158,7 +158,7 @@ def test_precision_at_the_top_is_not_that_of_training(user_file: Path, capsys: p
     user_file.write_text('precision = "fp16"', "utf-8")
     assert run(["train"]) == 2
     assert "--hazy DIR" in capsys.readouterr().err
-    user_file.write_text('[train]\nprecision = "fp16"', "utf-8")
+    user_file.write_text('[train]\nprecision = "int8"', "utf-8")
     assert run(["train"]) == 2
     assert f"precision is set in {user_file}" in capsys.readouterr().err
 
