@@ -17,7 +17,6 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -61,24 +60,26 @@ def indoor_haze(clear: np.ndarray, depth: np.ndarray, rng: np.random.Generator) 
     return np.round(clear * transmission + 255 * airlight * (1 - transmission)).astype(np.uint8)
 
 
-def scenes(method: str, data: Path) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Name, clear photo and the same photo degraded, of every scene."""
-    rng = np.random.default_rng(3)
+def scenes(method: str, data: Path) -> list[Path]:
+    """The clear photos that there are."""
     if method == "dcd":
-        for folder in ("scenes", "bsds"):
-            for path in photos_in(data / "clear" / folder):
-                clear = read_rgb(path)
-                scale = EDGE / max(clear.shape[:2])
-                if scale < 1:
-                    clear = cv2.resize(clear, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-                yield f"{folder}_{path.stem}", clear, light_rain(clear, rng)
-        return
-    margin = 12
-    for path in photos_in(data / "rgbd" / "rgb"):
-        found = list((data / "rgbd" / "depth").glob(f"{path.stem}.*"))
-        if found:
-            clear, depth = (read_rgb(one)[margin:-margin, margin:-margin] for one in (path, found[0]))
-            yield path.stem, clear, indoor_haze(clear, depth[..., 0], rng)
+        return [path for folder in ("scenes", "bsds") for path in photos_in(data / "clear" / folder)]
+    depths = {path.stem for path in photos_in(data / "rgbd" / "depth")}
+    return [path for path in photos_in(data / "rgbd" / "rgb") if path.stem in depths]
+
+
+def pair(method: str, path: Path, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A clear photo, and the same photo degraded."""
+    clear = read_rgb(path)
+    if method == "dcd":
+        scale = EDGE / max(clear.shape[:2])
+        if scale < 1:
+            clear = cv2.resize(clear, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return clear, light_rain(clear, rng)
+    depth = read_rgb(next((path.parent.parent / "depth").glob(f"{path.stem}.*")))
+    # Cameras that measure depth leave an unreliable margin.
+    clear, depth = (one[12:-12, 12:-12] for one in (clear, depth))
+    return clear, indoor_haze(clear, depth[..., 0], rng)
 
 
 def prepare(method: str, data: Path, work: Path) -> None:
@@ -87,16 +88,19 @@ def prepare(method: str, data: Path, work: Path) -> None:
         return
     for name in ("degraded", "clear", "held/input", "held/target"):
         (work / name).mkdir(parents=True, exist_ok=True)
-    made = list(scenes(method, data))
-    order = np.random.default_rng(5).permutation(len(made))
-    for rank, index in enumerate(order):
-        name, clear, degraded = made[index]
+    found = scenes(method, data)
+    if len(found) <= HELD_OUT + 2:
+        raise SystemExit(f"{data} holds {len(found)} scenes of this kind: too few")
+    for rank, index in enumerate(np.random.default_rng(5).permutation(len(found))):
+        path = found[index]
+        clear, degraded = pair(method, path, np.random.default_rng((3, int(index))))
         if rank < HELD_OUT:
             files = {"held/target": clear, "held/input": degraded}
         else:
             files = {"clear": clear} if rank % 2 else {"degraded": degraded}
         for folder, photo in files.items():
-            cv2.imwrite(str(work / folder / f"{name}.png"), np.ascontiguousarray(photo[..., ::-1]))
+            name = f"{path.parent.name}_{path.stem}.png"
+            cv2.imwrite(str(work / folder / name), np.ascontiguousarray(photo[..., ::-1]))
     (work / "ready").touch()
 
 
