@@ -159,6 +159,7 @@ def test_a_folder_of_many_photos(browser: Browser, make_page: Make) -> None:
     assert browser.find("#about h2").text == "day6/006.jpg"
     assert browser.run("return document.querySelectorAll('.side img').length") == 2
     browser.press("p", "p")
+    browser.settled()
     assert browser.find("#about h2").text == "day4/004.jpg"
     assert browser.find("#about .reason").text == "Failed: the JPEG file is cut short"
     assert browser.find("#nothing").is_displayed() and not browser.find("#in").is_enabled()
