@@ -12,7 +12,9 @@ degraded differently each time, and what they learn is a distribution.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +49,13 @@ class PhysicsDegrader(UNet):
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.head.weight, std=0.01)
 
-    def draw_noise(self, photo: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Noise (B, C, H, W) for photos (B, 3, H, W), of mean 0 and deviation about 1 in every channel."""
+    def draw_noise(self, photo: Tensor, draw: Callable[..., Tensor] | None = None) -> Tensor:
+        """Noise (B, C, H, W) for photos (B, 3, H, W), of mean 0 and deviation about 1 in every channel.
+
+        ``draw`` gives normal numbers of a shape; None: torch's own generator does.
+        """
         count, _, height, width = photo.shape
-
-        def normal(*shape: int) -> Tensor:
-            return torch.randn(shape, generator=generator, device=photo.device)
-
+        normal = draw or partial(torch.randn, device=photo.device)
         whole = normal(count, 1, 1, 1).expand(-1, 1, height, width)
         if self.task == "dehaze":
             smooth = [

@@ -16,7 +16,7 @@ ICCV 2021), on which it builds:
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import torch
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from restorecli.models.contrast import NegativeGenerators, NegativeQueue, ProjectionHeads, patches_at, sample_places
 from restorecli.models.generators import Generator
 from restorecli.training.config import TrainConfig
-from restorecli.training.cyclegan import BETAS, CycleGAN, Translation, Ways
+from restorecli.training.cyclegan import BETAS, CycleGAN, Noise, Translation, Ways
 from restorecli.training.data import Crops
 from restorecli.training.losses import diversity_loss, nce_over_layers, nearest
 from restorecli.training.mechanics import Mechanics
@@ -50,6 +50,8 @@ class AdversarialContrastive(CycleGAN):
         self.queue_restorer, self.queue_degrader = (
             NegativeQueue(self.layers, unpaired.queue - self.fresh).to(device) for _ in range(2)
         )
+        self.exemplars: list[Tensor] = []
+        """Embedded patches of this step's clear photos, the candidates for second positives."""
         self.opposing = torch.optim.Adam(
             chain(self.negatives_restorer.parameters(), self.negatives_degrader.parameters()),
             lr=unpaired.lr,
@@ -71,9 +73,9 @@ class AdversarialContrastive(CycleGAN):
         own = {"opposing": self.opposing} if hasattr(self, "opposing") else {}
         return super().optimisers() | own
 
-    def translate(self, degraded: Crops, clear: Crops, seed: int = 0) -> Ways:
+    def translate(self, degraded: Crops, clear: Crops, noise: Noise) -> Ways:
         """As in the core; queries and keys are embedded here, once for both players of the contrastive game."""
-        ways = super().translate(degraded, clear, seed)
+        ways = super().translate(degraded, clear, noise)
         ways.embedded = [
             self._embed(ways.there, self.heads_restorer, self.average_restorer),
             self._embed(ways.back, self.heads_degrader, self.average_degrader),
@@ -85,13 +87,15 @@ class AdversarialContrastive(CycleGAN):
         apart, and away from one another."""
         values = super().oppose(rounds, seed)
         weights = self.config.unpaired
+        if weights.exemplars > 0:
+            self.exemplars = self._exemplars([ways.back.source for ways in rounds])
         total, pushed = 0.0, []
         for ways in rounds:
             loss = torch.zeros((), device=self.device)
-            made, noise = [], ways.noise(1)
+            made, draw = [], ways.noise.of(1, self.device)
             for index, (makers, queue) in enumerate(self._makers()):
                 queries, keys = ([one.detach() for one in part] for part in ways.embedded[index])
-                fresh = self._invent(makers, keys, noise)
+                fresh = self._invent(makers, keys, draw)
                 loss = loss - nce_over_layers(queries, keys, weights.temperature, queue(fresh))
                 loss = loss + weights.diversity * torch.stack([diversity_loss(n) for n in fresh]).mean()
                 made.append(fresh)
@@ -106,15 +110,14 @@ class AdversarialContrastive(CycleGAN):
     def contrast(self, ways: Ways, again: tuple[Translation, Translation]) -> Tensor:
         """The adversarial contrastive loss of both directions, against negatives that are fixed for this step."""
         weights = self.config.unpaired
-        loss, noise = torch.zeros((), device=self.device), ways.noise(2)
+        loss, draw = torch.zeros((), device=self.device), ways.noise.of(2, self.device)
         for index, (makers, queue) in enumerate(self._makers()):
             queries, keys = ways.embedded[index]
             with torch.no_grad():
-                negatives = queue(self._invent(makers, keys, noise))
+                negatives = queue(self._invent(makers, keys, draw))
             term = nce_over_layers(queries, keys, weights.temperature, negatives)
             if index == 0 and weights.exemplars > 0:
-                examples = self._exemplars(ways.back.source)
-                near = [nearest(q, e) for q, e in zip(queries, examples, strict=True)]
+                near = [nearest(q, e) for q, e in zip(queries, self.exemplars, strict=True)]
                 second = nce_over_layers(queries, near, weights.temperature, negatives)
                 term = (1 - weights.exemplars) * term + weights.exemplars * second
             loss = loss + term
@@ -134,9 +137,8 @@ class AdversarialContrastive(CycleGAN):
         """Negative generators and queue of each direction, in the order of ``Ways.embedded``."""
         return (self.negatives_restorer, self.queue_restorer), (self.negatives_degrader, self.queue_degrader)
 
-    def _invent(self, makers: NegativeGenerators, keys: list[Tensor], noise: torch.Generator) -> list[Tensor]:
-        shape = (len(keys[0]), self.fresh, makers.noise)
-        return makers(keys, [torch.randn(shape, generator=noise, device=self.device) for _ in keys])
+    def _invent(self, makers: NegativeGenerators, keys: list[Tensor], draw: Callable[..., Tensor]) -> list[Tensor]:
+        return makers(keys, [draw(len(keys[0]), self.fresh, makers.noise) for _ in keys])
 
     @torch.no_grad()
     def _push(self, pushed: list[list[list[Tensor]]]) -> None:
@@ -146,11 +148,13 @@ class AdversarialContrastive(CycleGAN):
             queue.push([self.mechanics.processes.gather(torch.cat(layer)) for layer in layers])
 
     @torch.no_grad()
-    def _exemplars(self, clear: Crops) -> list[Tensor]:
-        """Embedded patches of clear photos, (N, width) for each layer."""
-        seen = self.features(self.restorer, clear)
-        patches = patches_at(seen, sample_places(seen, self.config.unpaired.patches))
-        return [layer.flatten(0, 1) for layer in self.average_restorer(patches)]
+    def _exemplars(self, clear: Sequence[Crops]) -> list[Tensor]:
+        """Embedded patches of the clear photos of all groups and processes, (N, width) for each layer."""
+        seen = [self.features(self.restorer, crops) for crops in clear]
+        places = sample_places(seen[0], self.config.unpaired.patches)
+        made = [self.average_restorer(patches_at(features, places)) for features in seen]
+        gather = self.mechanics.processes.gather
+        return [gather(torch.cat(layer)).flatten(0, 1) for layer in zip(*made, strict=True)]
 
     def _embed(
         self, way: Translation, heads: ProjectionHeads, average: ProjectionHeads

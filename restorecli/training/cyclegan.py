@@ -22,7 +22,7 @@ R that was there: were it asked to, it would learn to add nothing. So, with R de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import TypeVar
@@ -59,6 +59,28 @@ class Translation:
     """The generator of the other direction, whose input domain is where ``generated`` should belong."""
 
 
+@dataclass(frozen=True)
+class Noise:
+    """What a group of crops draws: its part of what a single group of all the step's crops would draw."""
+
+    seed: int = 0
+    """That of the step."""
+    group: int = 0
+    """Number of this group among those of the step."""
+    groups: int = 1
+
+    def of(self, purpose: int, device: torch.device) -> Callable[..., Tensor]:
+        """What draws normal numbers of a shape (B, ...), for one of a few purposes (0 to 3): the same sequence each
+        time it is asked for."""
+        generator = torch.Generator(device).manual_seed(4 * self.seed + purpose)
+
+        def normal(count: int, *shape: int) -> Tensor:
+            drawn = torch.randn((self.groups * count, *shape), generator=generator, device=device)
+            return drawn[self.group * count : (self.group + 1) * count]
+
+        return normal
+
+
 @dataclass
 class Ways:
     """Both translations of one group of crops, and what a method keeps of them for the rest of the round."""
@@ -67,14 +89,9 @@ class Ways:
     """Degraded to clear, R -> N_R."""
     back: Translation
     """Clear to degraded, N -> R_N."""
-    seed: int
-    """What the group's noise is drawn from; no two groups of a run have the same."""
+    noise: Noise
     embedded: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list)
     """Queries and keys of each direction (method ``cdd``)."""
-
-    def noise(self, purpose: int) -> torch.Generator:
-        """A generator for one of a few purposes, the same each time it is asked for."""
-        return noise_of(self.seed, purpose, self.there.source.crop.device)
 
 
 class CycleGAN:
@@ -135,12 +152,12 @@ class CycleGAN:
             for group, full in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = full * share
 
-    def translate(self, degraded: Crops, clear: Crops, seed: int = 0) -> Ways:
-        """Send both groups of crops through their generators; ``seed`` is that of the group's noise."""
-        noise = noise_of(seed, 0, self.device)
-        there = self.send(degraded, self.restorer, self.degrader, noise)
-        back = self.send(clear, self.degrader, self.restorer, noise)
-        return Ways(there, back, seed)
+    def translate(self, degraded: Crops, clear: Crops, noise: Noise) -> Ways:
+        """Send both groups of crops through their generators."""
+        draw = noise.of(0, self.device)
+        there = self.send(degraded, self.restorer, self.degrader, draw)
+        back = self.send(clear, self.degrader, self.restorer, draw)
+        return Ways(there, back, noise)
 
     def oppose(self, rounds: Sequence[Ways], seed: int = 0) -> dict[str, float]:
         """The step of the discriminators, and of what else a method sets against the generators, on all groups.
@@ -198,12 +215,12 @@ class CycleGAN:
         self.mechanics.step(self.generating, "degrading generator and heads")
 
     def send(
-        self, source: Crops, generator: Generator, opposite: Generator, noise: torch.Generator | None = None
+        self, source: Crops, generator: Generator, opposite: Generator, draw: Callable[..., Tensor] | None = None
     ) -> Translation:
         """Send crops through a generator. The thumbnail of what it makes is that of the crop alone: the rest of
         the generated photo does not exist."""
         if isinstance(generator, PhysicsDegrader):
-            crop = generator(source.crop, source.thumbnail, source.place, generator.draw_noise(source.crop, noise))
+            crop = generator(source.crop, source.thumbnail, source.place, generator.draw_noise(source.crop, draw))
         else:
             crop = generator(source.crop, source.thumbnail, source.place)
         return Translation(source, alone(crop.float(), source.thumbnail.shape[-1]), generator, opposite)
@@ -258,11 +275,6 @@ class CycleGAN:
         processes = self.mechanics.processes
         given = processes.own(pool.swap(processes.gather(torch.cat(fresh)), draws))
         return list(given.split([len(crop) for crop in fresh]))
-
-
-def noise_of(seed: int, purpose: int, device: torch.device) -> torch.Generator:
-    """A generator of its own for each seed and purpose (0 to 3)."""
-    return torch.Generator(device).manual_seed(4 * seed + purpose)
 
 
 def build_degrader(config: TrainConfig) -> Generator:

@@ -12,7 +12,7 @@ from restorecli.errors import TrainingError
 from restorecli.models.generators import Generator
 from restorecli.training.balance import Balance
 from restorecli.training.config import TrainConfig
-from restorecli.training.cyclegan import CycleGAN, Ways
+from restorecli.training.cyclegan import CycleGAN, Noise, Ways
 from restorecli.training.data import Batch, Batches, unpaired_step
 from restorecli.training.losses import rendered_loss
 from restorecli.training.mechanics import Mechanics
@@ -54,7 +54,7 @@ def take_step(
     sums: dict[str, float] = {}
     # What a step draws (places, noise) depends on the seed and the step alone, however often the run was resumed.
     seed = config.seed * 1_000_003 + step
-    own_seeds = [seed * data.total + number for number in data.groups]
+    noises = [Noise(seed, number, data.total) for number in data.groups]
     alone = len(groups) == 1
     # No cache of cast weights: the discriminators' change within the step, and a cache filled without gradients
     # would cut the generators off from theirs.
@@ -64,9 +64,9 @@ def take_step(
     if branch is not None:
         with precision:
             with torch.set_grad_enabled(alone):
-                for group, own in zip(groups, own_seeds, strict=True):
+                for group, noise in zip(groups, noises, strict=True):
                     torch.manual_seed(seed)
-                    rounds.append(_translated(branch, group, own))
+                    rounds.append(_translated(branch, group, noise))
             sums |= branch.oppose(rounds, seed)
 
     for index, group in enumerate(groups):
@@ -84,7 +84,7 @@ def take_step(
                     ways = rounds[0]
                 else:
                     torch.manual_seed(seed)
-                    ways = _translated(branch, group, own_seeds[index])
+                    ways = _translated(branch, group, noises[index])
                 unpaired, parts = branch.losses(ways)
                 values |= parts
                 weight = config.unpaired.weight
@@ -108,9 +108,9 @@ def take_step(
     return sums
 
 
-def _translated(branch: CycleGAN, group: Batch, seed: int) -> Ways:
+def _translated(branch: CycleGAN, group: Batch, noise: Noise) -> Ways:
     assert group.degraded is not None and group.clear is not None
-    return branch.translate(group.degraded, group.clear, seed)
+    return branch.translate(group.degraded, group.clear, noise)
 
 
 def _not_finite(step: int, values: dict[str, float]) -> str:

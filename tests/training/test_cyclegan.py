@@ -9,7 +9,7 @@ from restorecli.errors import TrainingError
 from restorecli.models.unet import UNet
 from restorecli.training.cdd import AdversarialContrastive
 from restorecli.training.config import TrainConfig
-from restorecli.training.cyclegan import CycleGAN
+from restorecli.training.cyclegan import CycleGAN, Noise
 from restorecli.training.data import WHOLE, Crops, thumbnail_of
 from restorecli.training.losses import nce_over_layers
 from restorecli.training.methods import BRANCHES, build_branch
@@ -32,7 +32,7 @@ def _branch(config: TrainConfig, method: str) -> CycleGAN:
 
 
 def _round(branch: CycleGAN) -> tuple[torch.Tensor, dict[str, float]]:
-    ways = branch.translate(_crops(1), _crops(2), 3)
+    ways = branch.translate(_crops(1), _crops(2), Noise(3))
     values = branch.oppose([ways])
     loss, terms = branch.losses(ways)
     return loss, values | terms
@@ -80,12 +80,12 @@ def _opposed(config: TrainConfig, rounds: int) -> tuple[AdversarialContrastive, 
     """The negative generators alone learn; the adversarial contrastive loss before and after, and their negatives."""
     branch = _branch(config, "cdd")
     assert isinstance(branch, AdversarialContrastive)
-    ways = branch.translate(_crops(1), _crops(2), 3)
+    ways = branch.translate(_crops(1), _crops(2), Noise(3))
     queries, keys = ([one.detach() for one in part] for part in ways.embedded[0])
 
     def made() -> list[torch.Tensor]:
         with torch.no_grad():
-            return branch._invent(branch.negatives_restorer, keys, torch.Generator().manual_seed(5))
+            return branch._invent(branch.negatives_restorer, keys, Noise(5).of(1, branch.device))
 
     losses = [float(nce_over_layers(queries, keys, 0.07, made()))]
     for _ in range(rounds):
@@ -100,13 +100,13 @@ def test_negative_generators_ascend_what_the_encoder_descends(small_config: Trai
     assert after > before
     # The encoder's own step, against negatives that stay as they are, is downhill.
     torch.manual_seed(0)
-    ways = branch.translate(_crops(1), _crops(2), 3)
+    ways = branch.translate(_crops(1), _crops(2), Noise(3))
     loss = branch.contrast(ways, branch.close(ways))
     loss.backward()
     assert all(p.grad is None for p in branch.negatives_restorer.parameters())
     branch.generating.step()
     torch.manual_seed(0)
-    again = branch.translate(_crops(1), _crops(2), 3)
+    again = branch.translate(_crops(1), _crops(2), Noise(3))
     assert branch.contrast(again, branch.close(again)).detach() < loss.detach()
 
 
@@ -123,7 +123,7 @@ def test_old_negatives_stay_until_they_are_the_oldest(small_config: TrainConfig)
     branch = _branch(small_config.with_overrides(["unpaired.queue=8", "unpaired.fresh=2"]), "cdd")
     assert isinstance(branch, AdversarialContrastive)
     before = branch.queue_restorer.latest.clone()
-    ways = branch.translate(_crops(1), _crops(2), 3)
+    ways = branch.translate(_crops(1), _crops(2), Noise(3))
     branch.oppose([ways])
     # Two photos of two fresh negatives each, behind the six that were there, of which the first four are gone.
     assert torch.equal(branch.queue_restorer.latest[:, :2], before[:, 4:])
@@ -149,7 +149,7 @@ def test_dual_contrast_asks_the_opposite_encoder(small_config: TrainConfig) -> N
         return [f.flatten(2).transpose(1, 2) for f in features]
 
     branch = _branch(small_config.with_overrides(["unpaired.patches=600"]), "dcd")
-    ways = branch.translate(_crops(1), _crops(2), 3)
+    ways = branch.translate(_crops(1), _crops(2), Noise(3))
     torch.manual_seed(0)
     loss = branch.contrast(ways, branch.close(ways))
     by_hand = 0.0
@@ -170,8 +170,8 @@ def test_dual_contrast_asks_the_opposite_encoder(small_config: TrainConfig) -> N
 def test_a_degrader_bound_to_physics_degrades(small_config: TrainConfig, task: str) -> None:
     config = small_config.with_overrides([f"task={task}", "unpaired.physics=true", "unpaired.floor=0.2"])
     branch = _branch(config, "dcd")
-    ways = branch.translate(_crops(1), _crops(2), 3)
-    same, other = (branch.translate(_crops(1), _crops(2), seed).back.generated.crop for seed in (3, 4))
+    ways = branch.translate(_crops(1), _crops(2), Noise(3))
+    same, other = (branch.translate(_crops(1), _crops(2), Noise(seed)).back.generated.crop for seed in (3, 4))
     assert torch.equal(ways.back.generated.crop, same) and not torch.equal(same, other)
     loss, values = branch.losses(ways)
     change = (ways.back.generated.crop - ways.back.source.crop).abs().mean((1, 2, 3))
