@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 import sys
+import textwrap
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,10 +97,19 @@ class Console:
             yield Progress(None, None)
             return
         from rich.console import Console as Terminal
+        from rich.console import RenderableType
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        bar = Bar(
+        class BarAndFigures(Bar):
+            """A bar with lines of figures below it."""
+
+            def get_renderables(self) -> Iterator[RenderableType]:
+                yield from super().get_renderables()
+                for task in self.tasks:
+                    yield from _lines_of(task.fields["below"], self.console.width)
+
+        bar = BarAndFigures(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn() if total > 1 else TextColumn("{task.percentage:>3.0f}%"),
@@ -110,12 +120,14 @@ class Console:
             TimeRemainingColumn(),
             # Lines printed meanwhile stay whole, however narrow the terminal: people search and copy them.
             console=Terminal(stderr=True, soft_wrap=True),
+            # Long enough for two of the slowest photos or training steps.
+            speed_estimate_period=300,
             # Lines printed meanwhile go above the bar, but never from a piped stdout into the terminal.
             redirect_stdout=sys.stdout.isatty(),
             transient=True,
         )
         with bar:
-            yield Progress(bar, bar.add_task("", total=total, speed=""))
+            yield Progress(bar, bar.add_task("", total=total, speed="", below=()))
 
 
 def _print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -131,6 +143,13 @@ def _print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*map(Text, row))
     Terminal().print(table)
+
+
+def _lines_of(figures: Sequence[str], width: int) -> list[str]:
+    """The figures on as few lines of that width as hold them, none of them broken."""
+    # Hard spaces within a figure, which textwrap leaves together.
+    joined = "  ".join(figure.replace(" ", "\N{NO-BREAK SPACE}") for figure in figures)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in textwrap.wrap(joined, max(width - 1, 20))]
 
 
 def _is_number(text: str) -> bool:
@@ -155,6 +174,16 @@ class Progress:
             speed = f"{pixels / 1e6 / spent:.2g} MP/s" if pixels and spent > 0 else ""
             # What leaves the bar its place on a line of 80.
             self._bar.update(self._task, completed=completed, description=text[: 20 if speed else 32], speed=speed)
+
+    def step(self, completed: float) -> None:
+        """Move the bar to ``completed`` of its total; what it says stays."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=completed)
+
+    def figures(self, speed: str, below: Sequence[str]) -> None:
+        """Say how fast it goes, on the bar, and figures (``name value``) on the lines below it."""
+        if self._bar is not None:
+            self._bar.update(self._task, speed=speed, below=below)
 
 
 class _LogHandler(logging.Handler):

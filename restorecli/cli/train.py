@@ -259,10 +259,13 @@ def _learn(options: Options, console: Console, *, dry_run: bool) -> int:
 
 
 def _show(event: Event, console: Console, bar: Progress) -> None:
-    speed = f"{event.speed:.3g} photos/s  " if event.speed else ""
-    values = speed + "  ".join(f"{name} {value:.4g}" for name, value in event.values.items())
-    bar.update(event.step, values)
+    bar.step(event.step)
+    figures = [f"{name} {value:.4g}" for name, value in event.values.items()]
+    speed = f"{event.speed:.3g} photos/s" if event.speed else ""
+    if event.kind == "step":
+        bar.figures(speed, figures)
     # The bar says how far a run is; where there is none (in a log file), a line does.
-    if (event.kind == "step" and sys.stderr.isatty()) or (event.kind == "checkpoint" and not console.verbose):
-        return
-    console.note(f"step {event.step}/{event.steps}  {event.kind}  {event.message}{values}".rstrip())
+    silent = {"pulse", *(["step"] if sys.stderr.isatty() else []), *([] if console.verbose else ["checkpoint"])}
+    if event.kind not in silent:
+        said = "  ".join(part for part in (event.message, speed, *figures) if part)
+        console.note(f"step {event.step}/{event.steps}  {event.kind}  {said}".rstrip())

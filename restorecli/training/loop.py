@@ -201,6 +201,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             step += 1
             follow(players.average, players.restorer, min(config.optimiser.ema, step / (step + 10)))
             since.photos += groups * photos_of(config, step - 1)
+            tell(Event("pulse", step, config.steps))
 
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + value

@@ -35,7 +35,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Event:
-    """Something to tell: ``kind`` is start, step, validation, checkpoint, warning or stop."""
+    """Something to tell: ``kind`` is start, pulse (after every step), step (with the mean losses of the last ones),
+    validation, checkpoint, warning or stop."""
 
     kind: str
     step: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 
 import pytest
@@ -101,6 +102,28 @@ def test_the_bar_says_what_and_how_long(capsys: pytest.CaptureFixture[str], monk
     out, err = capsys.readouterr()
     assert "a result" in out
     assert "a.jpg" in err and "2/3" in err and "left" in err and "MP/s" in err
+
+
+@pytest.mark.parametrize(("columns", "lines"), [(80, 2), (120, 1)])
+def test_figures_below_the_bar_are_whole_at_any_width(
+    columns: int, lines: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    figures = [f"{name} 0.01234" for name in ("d", "negatives", "gan", "cycle", "identity", "contrast", "floor")]
+    with Console().progress(60000, "steps") as bar:
+        for step in (41000, 41001):
+            time.sleep(0.01)
+            bar.step(step)
+        bar.figures("12.3 photos/s", figures)
+    shown = [re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]+", capsys.readouterr().err)]
+    bars = [index for index, line in enumerate(shown) if "12.3 photos/s" in line]
+    said, below = shown[bars[-1]], shown[bars[-1] + 1 : bars[-1] + 1 + lines]
+    assert "41001/60000 steps" in said and re.search(r"left \d+:\d\d:\d\d", said)
+    assert re.split("  +", "  ".join(below)) == figures
+    assert all(len(line) <= columns for line in shown)
 
 
 @pytest.mark.parametrize(("variable", "coloured"), [("IRRELEVANT", True), ("NO_COLOR", False)])

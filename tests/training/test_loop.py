@@ -61,7 +61,7 @@ def test_a_run_leaves_what_the_contract_names(options: Options) -> None:
     assert {"rendered", "cycle", "val_psnr", "speed/waiting"} <= set(written.Tags()["scalars"])
     assert [event.step for event in written.Images("samples")] == [3, 6]
     assert len(list((options.run / "samples").glob("*.png"))) == 2
-    assert {event.kind for event in events} == {"start", "step", "validation", "checkpoint", "stop"}
+    assert {event.kind for event in events} == {"start", "pulse", "step", "validation", "checkpoint", "stop"}
     lines = _log(options.run)
     assert [line["step"] for line in lines if "rendered" in line] == [1, 2, 3, 4, 5, 6]
     assert [line["step"] for line in lines if "cycle" in line] == [3, 5]
