@@ -39,7 +39,7 @@ from restorecli.training.methods import build_branch
 from restorecli.training.options import Event, Options, Outcome
 from restorecli.training.processes import Processes
 from restorecli.training.standing import Standing, Stopwatch
-from restorecli.training.step import Players, compile_players, follow, photos_of, set_rates, take_step
+from restorecli.training.step import Players, compile_players, compiling, follow, photos_of, set_rates, take_step
 from restorecli.weights import load_network, resolve, save_network
 
 FREE_TO_CHANGE = (
@@ -196,7 +196,10 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                     compile_players(players)
             set_rates(config, step, players)
 
-            with flushed_denormals() if device.type == "cpu" else nullcontext():
+            with (
+                flushed_denormals() if device.type == "cpu" else nullcontext(),
+                compiling() if options.compile else nullcontext(),
+            ):
                 values = take_step(config, step, _moved(made, device), players, dtype, data)
             step += 1
             follow(players.average, players.restorer, min(config.optimiser.ema, step / (step + 10)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from restorecli.errors import TrainingError
+from restorecli.errors import BackendError, TrainingError
 from restorecli.models.generators import Generator
 from restorecli.training.balance import Balance
 from restorecli.training.config import TrainConfig
@@ -150,6 +152,21 @@ def photos_of(config: TrainConfig, step: int) -> int:
 def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Exponential moving average of the weights."""
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """What torch.compile says where it cannot work, at its first pass, as one line of a :class:`BackendError`."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        if "InvalidCxxCompiler" in str(error):
+            reason = "it needs a C++ compiler, and finds none: install g++"
+        else:
+            reason = f"{str(error).strip().splitlines()[0]}: install what it needs"
+        raise BackendError(f"torch.compile does not work here, as {reason}, or leave --compile out") from error
 
 
 def compile_players(players: Players) -> None:

@@ -187,12 +187,35 @@ def test_the_papers_generators_train(options: Options) -> None:
         assert set(_log(options.run / preset)[0]) >= {"d", "gan", "cycle", "identity", "contrast"}
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: on a CPU, see benchmarks/throughput.py")
+@pytest.mark.parametrize(("preset", "task"), [("dcd-paper", "derain"), ("cdd-paper", "dehaze")])
+def test_the_papers_sizes_train_on_a_gpu(options: Options, preset: str, task: str) -> None:
+    config = load_preset(preset).with_overrides(["steps=2", "log_every=1"])
+    outcome = train(replace(options, config=config, device="cuda"), _quiet)
+    assert config.data.crop == 256 and config.resnet.width == 64 and config.resnet.blocks == 9
+    assert isinstance(load_network(resolve(str(outcome.weights), task)), ResNet)
+    assert [line["step"] for line in _log(options.run)] == [1, 2]
+
+
 def test_devices_and_precisions_that_are_not_there(options: Options) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(BackendError, match="cuda is not available"):
             train(replace(options, device="cuda"), _quiet)
     with pytest.raises(BackendError, match="not in int8"):
         train(replace(options, precision="int8"), _quiet)
+
+
+def test_without_a_compiler_one_line_says_so(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    def refused(*_: object) -> None:
+        raise TorchDynamoException("InvalidCxxCompiler: No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1")
+
+    monkeypatch.setattr("restorecli.training.loop.take_step", refused)
+    with pytest.raises(
+        BackendError, match=r"needs a C\+\+ compiler, and finds none: install g\+\+, or leave --compile"
+    ):
+        train(replace(options, compile=True), _quiet)
 
 
 def test_the_rate_warms_up_stays_and_decays() -> None:
