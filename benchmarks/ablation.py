@@ -7,8 +7,8 @@ generators, discriminators, rates, steps, crops and seeds of the preset; what di
 
 What was measured is kept beside its run, and a run that was stopped goes on: the same command again measures what is
 left. ``--row`` measures some rows alone, so that several processes can share the work (start the second one when the
-first one trains: the folders are then there). ``--time-limit`` is for all that a process does; ``--time-limit 0s`` shows
-what there is. Rows without all their steps are not measured.
+first one trains: the folders are then there; ``OMP_NUM_THREADS=1`` gives each a core). ``--time-limit`` is for all that
+a process does; ``--time-limit 0s`` shows what there is. Rows without all their steps are not measured.
 """
 
 from __future__ import annotations
