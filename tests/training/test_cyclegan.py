@@ -141,29 +141,52 @@ def test_heads_average_follows_with_its_decay(small_config: TrainConfig) -> None
     assert torch.allclose(next(branch.average_restorer.parameters()), wanted, atol=1e-7)
 
 
+def _all_of(features: list[torch.Tensor]) -> list[torch.Tensor]:
+    """All places of every layer, so that their order does not matter."""
+    return [f.flatten(2).transpose(1, 2) for f in features]
+
+
+def test_exemplars_are_second_positives_towards_clear(small_config: TrainConfig) -> None:
+    more = ["unpaired.exemplars=0.25", "unpaired.temperature=1.0", "unpaired.patches=600"]
+    branch = _branch(small_config.with_overrides(more), "cdd")
+    assert isinstance(branch, AdversarialContrastive)
+    ways = branch.translate(_crops(1), _crops(2), Noise(3))
+    branch.oppose([ways])
+    clear, draw, by_hand = _crops(2), ways.noise.of(2, branch.device), 0.0
+    seen = branch.restorer.features(clear.crop, clear.thumbnail, clear.place)
+    exemplars = [layer.flatten(0, 1) for layer in branch.average_restorer(_all_of(seen))]
+    for index, (makers, queue) in enumerate(branch._makers()):
+        queries, keys = ways.embedded[index]
+        negatives = queue(branch._invent(makers, keys, draw))
+        share = 0.25 if index == 0 else 0.0
+        near = [e[(q @ e.T).argmax(-1)] for q, e in zip(queries, exemplars, strict=True)]
+        for positives, part in ((keys, 1 - share), (near, share)):
+            by_hand += part * float(nce_over_layers(queries, positives, 1.0, negatives).detach())
+    assert float(branch.contrast(ways, branch.close(ways)).detach()) == pytest.approx(by_hand, rel=1e-4)
+
+
 def test_dual_contrast_asks_the_opposite_encoder(small_config: TrainConfig) -> None:
     """Query: head of the other domain on the opposite encoder's features; key: the generator's own, detached."""
-
-    # All places of every layer, so that their order does not matter.
-    def all_of(features: list[torch.Tensor]) -> list[torch.Tensor]:
-        return [f.flatten(2).transpose(1, 2) for f in features]
-
     branch = _branch(small_config.with_overrides(["unpaired.patches=600"]), "dcd")
     ways = branch.translate(_crops(1), _crops(2), Noise(3))
     torch.manual_seed(0)
-    loss = branch.contrast(ways, branch.close(ways))
-    by_hand = 0.0
+    again = branch.close(ways)
+    loss = branch.contrast(ways, again)
+    stages = []
     for way, own, other in (
         (ways.there, branch.heads_restorer, branch.heads_degrader),
         (ways.back, branch.heads_degrader, branch.heads_restorer),
+        # R* is of the degrader, which saw N_R; N* of the restorer, which saw R_N.
+        (again[0], branch.heads_degrader, branch.heads_restorer),
+        (again[1], branch.heads_restorer, branch.heads_degrader),
     ):
         made, source = way.generated, way.source
         asked = way.opposite.features(made.crop, made.thumbnail, made.place)
         known = way.generator.features(source.crop, source.thumbnail, source.place)
-        by_hand += float(nce_over_layers(other(all_of(asked)), own(all_of(known)), 0.07).detach())
-    assert float(loss.detach()) == pytest.approx(by_hand, rel=1e-4)
+        stages.append(float(nce_over_layers(other(_all_of(asked)), own(_all_of(known)), 0.07).detach()))
+    assert float(loss.detach()) == pytest.approx(sum(stages[:2]), rel=1e-4)
     branch.config = branch.config.with_overrides(["unpaired.all_stages=true"])
-    assert float(branch.contrast(ways, branch.close(ways)).detach()) != pytest.approx(by_hand, rel=1e-4)
+    assert float(branch.contrast(ways, again).detach()) == pytest.approx(sum(stages) / 2, rel=1e-4)
 
 
 @pytest.mark.parametrize("task", ["derain", "dehaze"])
