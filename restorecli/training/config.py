@@ -128,6 +128,10 @@ class UnpairedConfig:
     physics: bool = False
     """Whether the clear-to-degraded generator is bound to physics (architecture ``unet``): one rain layer, or one
     transmission and airlight, made from the photo and noise."""
+    transplant: float = 0.0
+    """Weight of the loss (L1) on clear photos over which rain is laid that was found in degraded ones (rain only)."""
+    transplant_start: int = 0
+    """First step with this loss: a restorer that finds no rain yet has none to lay over photos."""
     floor: float = 0.008
     """Mean change of a photo (L1, of 1) that a degrader bound to physics is kept from staying below; 0: none. The
     default was chosen after a look at 12 pairs of light rain (``benchmarks/floor.py`` finds 0.007 from the two folders
@@ -272,6 +276,11 @@ class TrainConfig:
                 not unpaired.physics or self.architecture == "unet",
                 "unpaired.physics needs architecture unet, whose encoder the degrader shares the shape of",
             ),
+            (
+                unpaired.transplant == 0 or (unpaired.transplant > 0 and self.task == "derain"),
+                "unpaired.transplant is a weight, and for rain only: haze cannot be moved from scene to scene",
+            ),
+            (unpaired.transplant_start >= 0, "unpaired.transplant_start must not be negative"),
             (min(unpaired.floor, unpaired.floor_weight) >= 0, "unpaired.floor and floor_weight must not be negative"),
             (1 <= unpaired.scales <= 4, f"unpaired.scales must be from 1 to 4, not {unpaired.scales}"),
             (

@@ -18,6 +18,8 @@ R that was there: were it asked to, it would learn to add nothing. So, with R de
 * the cycle N -> R_N -> N* teaches the restorer alone: to a degrader it says that less is better;
 * the degrader has no identity loss, and a floor under how much it changes; what rain or haze looks like it learns from
   its discriminator alone.
+
+**Transplanted rain** (``unpaired.transplant``; our addition): ``transplant.py``.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from restorecli.training.data import WHOLE, Crops, thumbnail_of
 from restorecli.training.losses import adversarial_loss, discriminator_loss, floor_loss, nce_over_layers
 from restorecli.training.mechanics import Mechanics
 from restorecli.training.pool import ImagePool
+from restorecli.training.transplant import changed, laid_over, rain_of
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -125,6 +128,8 @@ class CycleGAN:
             ],
             betas=BETAS,
         )
+        self.transplants = False
+        """Whether rain of degraded photos is laid over clear ones in this step."""
         self._full_rates = {
             name: [group["lr"] for group in optimiser.param_groups] for name, optimiser in self.optimisers().items()
         }
@@ -207,6 +212,9 @@ class CycleGAN:
         if weights.physics and weights.floor > 0:
             terms["floor"] = floor_loss(back.generated.crop, back.source.crop, weights.floor)
             shares["floor"] = weights.floor_weight
+        if self.transplants:
+            terms["transplant"] = self.transplant(ways)
+            shares["transplant"] = weights.transplant
         total = torch.stack([shares[name] * term for name, term in terms.items()]).sum()
         return total, {name: float(term.detach()) for name, term in terms.items()}
 
@@ -249,6 +257,14 @@ class CycleGAN:
         if not isinstance(self.degrader, PhysicsDegrader):
             loss = loss + l1(self.degrader(degraded.crop, degraded.thumbnail, degraded.place), degraded.crop)
         return loss
+
+    def transplant(self, ways: Ways) -> Tensor:
+        """The restorer takes the rain of degraded photos, laid over clear ones, off again (L1)."""
+        clear = ways.back.source
+        found = rain_of(ways.there.source.crop, ways.there.generated.crop.detach())
+        rainy = laid_over(changed(found, ways.noise.of(3, found.device)), clear.crop)
+        given = alone(rainy, clear.thumbnail.shape[-1])
+        return l1(self.restorer(given.crop, given.thumbnail, given.place), clear.crop)
 
     def contrast(self, ways: Ways, again: tuple[Translation, Translation]) -> Tensor:
         """Patch NCE of both directions: query and positive are the generator's own features of output and input."""

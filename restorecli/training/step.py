@@ -135,6 +135,7 @@ def set_rates(config: TrainConfig, step: int, players: Players) -> None:
         group["lr"] = config.optimiser.lr * rate(config, step)
     if players.branch is not None:
         players.branch.set_rate(_decayed(config.steps, step, config.unpaired.decay))
+        players.branch.transplants = config.unpaired.transplant > 0 and step >= config.unpaired.transplant_start
 
 
 def _decayed(steps: int, step: int, share: float) -> float:
