@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -38,3 +39,10 @@ def imported(name: str) -> ModuleType:
         raise ImportError(
             f"{name} does not start: {error}; install the torchvision that belongs to this PyTorch"
         ) from error
+
+
+def checkpoints() -> Path:
+    """Where such libraries keep the weights that they fetch on this machine."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints"

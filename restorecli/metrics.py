@@ -6,9 +6,19 @@ Photos are (H, W, 3) arrays, uint8 or float in [0, 255].
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
+
+SMALLEST = 11
+"""Pixels of a side that SSIM needs."""
+
+
+def rgb(pixels: np.ndarray) -> np.ndarray:
+    """(H, W, 1 or 3) of either depth -> (H, W, 3) uint8, or float64 in [0, 255] where that would lose something."""
+    colours = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+    return colours if colours.dtype == np.uint8 else colours / 257.0
 
 
 def luma(photo: np.ndarray) -> np.ndarray:
@@ -32,7 +42,7 @@ def ssim(restored: np.ndarray, target: np.ndarray) -> float:
     """Structural similarity (Wang et al., TIP 2004), mean over channels: Gaussian window of 11x11 and sigma 1.5,
     constants for a peak of 255, and only windows that lie wholly inside the photo (photos of at least 11x11)."""
     _same_shape(restored, target)
-    if min(restored.shape[:2]) < 11:
+    if min(restored.shape[:2]) < SMALLEST:
         raise ValueError("SSIM needs photos of at least 11x11 pixels")
     a, b = restored.astype(np.float64), target.astype(np.float64)
 
@@ -58,3 +68,12 @@ def ssim_y(restored: np.ndarray, target: np.ndarray) -> float:
 def _same_shape(a: np.ndarray, b: np.ndarray) -> None:
     if a.shape != b.shape:
         raise ValueError(f"photos of different sizes cannot be compared: {a.shape} and {b.shape}")
+
+
+AGAINST: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "psnr": psnr,
+    "ssim": ssim,
+    "psnr_y": psnr_y,
+    "ssim_y": ssim_y,
+}
+"""The measures of a photo against its target, by their names in tables."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from restorecli.beside_torch import imported
+from restorecli.beside_torch import checkpoints, imported
 from restorecli.errors import WeightsError
 from restorecli.weights import sha256_of
 
@@ -50,9 +50,7 @@ class Lpips:
 
 def alexnet_path() -> Path:
     """Where torchvision keeps AlexNet's weights on this machine."""
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
+    return checkpoints() / ALEXNET
 
 
 def _check(path: Path) -> None:

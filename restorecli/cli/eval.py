@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,25 +15,23 @@ from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption,
 from restorecli.errors import PhotoError, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from restorecli.cli.console import Console
     from restorecli.inference.restorer import Restorer
     from restorecli.pairs import Pairing
 
-    Metric = Callable[[np.ndarray, np.ndarray], float]
-
-MOST_DECIBELS = 100.0
-"""What the PSNR of two equal photos counts as, so that means stay finite."""
 TITLES = {
     "psnr": "PSNR",
     "ssim": "SSIM",
     "psnr_y": "PSNR-Y",
     "ssim_y": "SSIM-Y",
     "lpips": "LPIPS",
+    "niqe": "NIQE",
     "gain": "gain",
     "gain_y": "gain-Y",
+    "niqe_before": "NIQE before",
 }
+FINE = ("ssim", "ssim_y", "lpips")
+"""What differs in the fourth digit."""
 
 
 class Task(StrEnum):
@@ -45,7 +43,12 @@ class Task(StrEnum):
 
 def evaluate(
     context: typer.Context,
-    target: Annotated[Path, typer.Option("--target", metavar="DIR", help="How the photos should look.")],
+    target: Annotated[
+        Path | None,
+        typer.Option(
+            "--target", metavar="DIR", help="How the photos should look; NIQE needs none.", show_default=False
+        ),
+    ] = None,
     task: Annotated[Task | None, typer.Option("--task", help="What to do with --input.", show_default=False)] = None,
     inputs: Annotated[
         Path | None, typer.Option("--input", metavar="DIR", help="Photos to restore and score.", show_default=False)
@@ -60,6 +63,10 @@ def evaluate(
             "--lpips", help="LPIPS too (AlexNet); needs the extra [lpips] and AlexNet's weights on this machine."
         ),
     ] = False,
+    niqe: Annotated[
+        bool,
+        typer.Option("--niqe", help="NIQE too; needs the extra [niqe] and the statistics that it compares with."),
+    ] = False,
     table: Annotated[
         Path | None,
         typer.Option("--csv", metavar="FILE", help="Write all scores to FILE.csv, too.", show_default=False),
@@ -73,7 +80,7 @@ def evaluate(
 
     With --task and --input the photos are restored first, and what is gained over them is told too: restore eval
     --task derain --input rainy --target clean. With --restored they are scored as they are: restore eval --restored
-    out --target clean.
+    out --target clean. With --niqe alone there need be no --target: restore eval --restored out --niqe.
 
     A photo's target is the first of these that there is, suffixes aside: the one of the same path below --target; the
     only one of the same name in any folder; the only one of its name without _dehazed or _derained; the only one of its
@@ -87,28 +94,39 @@ def evaluate(
         raise UsageError("--weights goes with --input: --restored photos are scored as they are")
     if table is not None and table.suffix.lower() != ".csv":
         raise UsageError(f"--csv {table} is no name of a table: give one that ends in .csv")
-    from restorecli.pairs import pair_folders
+    if target is None and (lpips or not niqe):
+        raise UsageError("--target DIR is missing: only NIQE does without (--niqe, and no --lpips)")
+    from restorecli.pairs import pair_folders, photos_in
+    from restorecli.scoring import Scorer
 
     folder = inputs or restored or Path()
-    pairing = pair_folders(folder, target)
-    if not pairing.pairs:
-        raise UsageError(f"no photo in {folder} has a target of its name in {target}; see `restore eval --help`")
-    restorer, metrics = _open_restorer(task, weights), _metrics(lpips)
-    failures = _unpaired(pairing, folder, target)
+    pairs: list[tuple[Path, Path | None]]
+    failures: list[tuple[Path, PhotoError]] = []
+    if target is None:
+        pairs = [(path, None) for path in photos_in(folder)]
+        if not pairs:
+            raise UsageError(f"{folder} holds no photo", kind="no_photos")
+    else:
+        pairing = pair_folders(folder, target)
+        if not pairing.pairs:
+            raise UsageError(f"no photo in {folder} has a target of its name in {target}; see `restore eval --help`")
+        pairs, failures = [*pairing.pairs], _unpaired(pairing, folder, target)
+    score = Scorer(_open_restorer(task, weights), lpips=lpips, niqe=niqe)
     for path, error in failures:
         console.failure({"input": str(path)}, error)
-    rows: list[tuple[Path, Path, dict[str, float]]] = []
-    with console.progress(len(pairing.pairs), "photos") as bar:
-        for done, (source, wanted) in enumerate(pairing.pairs):
+    rows: list[tuple[Path, Path | None, dict[str, float]]] = []
+    with console.progress(len(pairs), "photos") as bar:
+        for done, (source, wanted) in enumerate(pairs):
             bar.update(done, source.name)
+            names = {"input": str(source)} | ({} if wanted is None else {"target": str(wanted)})
             try:
-                scores = _scores(source, wanted, restorer, metrics)
+                scores = score(source, wanted)
             except PhotoError as problem:
                 failures.append((source, problem))
-                console.failure({"input": str(source), "target": str(wanted)}, problem)
+                console.failure(names, problem)
                 continue
             rows.append((source, wanted, scores))
-            console.value({"input": str(source), "target": str(wanted), "error": None} | _rounded(scores))
+            console.value({**names, "error": None} | _rounded(scores))
     mean = {name: sum(scores[name] for *_, scores in rows) / len(rows) for name in rows[0][2]} if rows else {}
     if mean:
         _show(console, folder, rows, mean)
@@ -144,57 +162,11 @@ def _open_restorer(task: Task | None, weights: str | None) -> Restorer | None:
     return Restorer(task.value, weights=weights)
 
 
-def _metrics(lpips: bool) -> dict[str, Metric]:
-    from restorecli import metrics
-
-    found: dict[str, Metric] = {
-        "psnr": metrics.psnr,
-        "ssim": metrics.ssim,
-        "psnr_y": metrics.psnr_y,
-        "ssim_y": metrics.ssim_y,
-    }
-    if lpips:
-        from restorecli.perceptual import Lpips
-
-        found["lpips"] = Lpips()
-    return found
-
-
-def _scores(source: Path, wanted: Path, restorer: Restorer | None, metrics: dict[str, Metric]) -> dict[str, float]:
-    """Scores of one photo; when it is restored first, also the ``gain`` of PSNR over the photo as it was."""
-    from restorecli.perceptual import SMALLEST
-    from restorecli.photo import read_photo
-
-    given, target = read_photo(source), _rgb(read_photo(wanted).pixels)
-    before = _rgb(given.pixels)
-    if before.shape != target.shape:
-        sizes = f"{before.shape[1]}x{before.shape[0]} and {target.shape[1]}x{target.shape[0]}"
-        raise PhotoError(f"{source}: differs in size from {wanted} ({sizes}); pair photos of one size", kind="size")
-    least = SMALLEST if "lpips" in metrics else 11
-    if min(before.shape[:2]) < least:
-        problem = f"{source}: is too small to score; {'LPIPS' if least > 11 else 'SSIM'} needs {least}x{least} pixels"
-        raise PhotoError(problem, kind="size")
-    after = before if restorer is None else _rgb(restorer.restore(given).pixels)
-    scores = {name: min(metric(after, target), MOST_DECIBELS) for name, metric in metrics.items()}
-    if restorer is not None:
-        for name, gain in (("psnr", "gain"), ("psnr_y", "gain_y")):
-            scores[gain] = scores[name] - min(metrics[name](before, target), MOST_DECIBELS)
-    return scores
-
-
-def _rgb(pixels: np.ndarray) -> np.ndarray:
-    """(H, W, 1 or 3) of either depth -> (H, W, 3) uint8, or float64 in [0, 255] where that would lose something."""
-    import numpy as np
-
-    colours = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
-    return colours if colours.dtype == np.uint8 else colours / 257.0
-
-
 def _show(
-    console: Console, folder: Path, rows: Sequence[tuple[Path, Path, dict[str, float]]], mean: dict[str, float]
+    console: Console, folder: Path, rows: Sequence[tuple[Path, Path | None, dict[str, float]]], mean: dict[str, float]
 ) -> None:
     def cells(scores: dict[str, float]) -> list[str]:
-        return [f"{value:.{4 if name in ('ssim', 'ssim_y', 'lpips') else 2}f}" for name, value in scores.items()]
+        return [f"{value:.{4 if name in FINE else 2}f}" for name, value in scores.items()]
 
     lines = [[str(source.relative_to(folder)), *cells(scores)] for source, _, scores in rows]
     lines.append([f"mean of {len(rows)}", *cells(mean)])
@@ -203,7 +175,7 @@ def _show(
 
 def _write(
     path: Path,
-    rows: Sequence[tuple[Path, Path, dict[str, float]]],
+    rows: Sequence[tuple[Path, Path | None, dict[str, float]]],
     mean: dict[str, float],
     failures: Sequence[tuple[Path, PhotoError]],
 ) -> None:
@@ -214,7 +186,7 @@ def _write(
     sheet = csv.DictWriter(text, ["photo", "target", *mean, "error"], lineterminator="\n")
     sheet.writeheader()
     for source, wanted, scores in rows:
-        sheet.writerow({"photo": str(source), "target": str(wanted)} | _rounded(scores))
+        sheet.writerow({"photo": str(source), "target": str(wanted or "")} | _rounded(scores))
     sheet.writerows({"photo": str(source), "error": str(error)} for source, error in failures)
     if mean:
         sheet.writerow({"photo": f"mean of {len(rows)}"} | _rounded(mean))
