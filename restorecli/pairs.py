@@ -1,15 +1,16 @@
-"""Which restored photo belongs to which target: two folders paired by file name."""
+"""Which photo of one folder belongs to which of another, by their names: restored ones to targets, before to after."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from restorecli.errors import UsageError
 from restorecli.photo import PHOTO_SUFFIXES
 
-_RESTORED = ("_dehazed", "_derained")
+ENDINGS = ("_dehazed", "_derained")
+"""What restoring adds to a name."""
 
 
 def photos_in(folder: Path) -> list[Path]:
@@ -24,49 +25,76 @@ class Pairing:
     """What became of the photos of two folders."""
 
     pairs: list[tuple[Path, Path]]
-    """(input, target), by the inputs' paths; several inputs may have one target."""
+    """Each photo with its other one, in the order of the photos; several may have the same."""
     alone: list[Path]
-    """Inputs without a target."""
+    """Photos without another."""
     unsure: list[tuple[Path, list[Path]]]
-    """Inputs that several targets would fit, with those."""
+    """Photos that several others would fit, with those."""
     unused: list[Path]
-    """Targets that belong to no input."""
+    """Others that belong to no photo."""
 
 
-def pair_folders(inputs: Path, targets: Path) -> Pairing:
-    """Find each input's target, by name and never by position.
+def pair_folders(inputs: Path, targets: Path, *, restored: bool = False) -> Pairing:
+    """Find the target of each photo of a folder, by the rules of :func:`pair`.
 
-    It is the first of these that there is, suffixes aside: the target of the same path below its folder; the only one
-    of the same name in any folder; the only one of the name without ``_dehazed`` or ``_derained`` at its end; the only
-    one of the name up to its first ``_`` (``0012_0.8_0.2.jpg`` and ``0012.png``), which is how the dehazing sets name
-    several hazes of one photo. :class:`UsageError` when one of the two is no folder.
+    What was restored into the folder that its source lies in is passed over; with ``restored`` the source is.
+    :class:`UsageError` when one of the two is no folder.
     """
-    there = photos_in(targets)
-    by_path: dict[str, list[Path]] = {}
-    by_name: dict[str, list[Path]] = {}
-    for target in there:
-        by_path.setdefault(target.relative_to(targets).with_suffix("").as_posix(), []).append(target)
-        by_name.setdefault(target.stem, []).append(target)
+    photos, there = photos_in(inputs), photos_in(targets)
+    made = results_beside(photos)
+    passed_over = set(made.values()) if restored else set(made)
+    return pair([path for path in photos if path not in passed_over], inputs, without_results(there), targets)
+
+
+def pair(photos: list[Path], root: Path, others: list[Path], others_root: Path) -> Pairing:
+    """Find the one of ``others`` for each of ``photos``, which lie below these folders, by name and never by position.
+
+    It is the first of these that there is: the other of the same path and suffix below its folder; the one of the same
+    path, whatever its suffix; the only one of the same name in any folder; the same two without ``_dehazed`` or
+    ``_derained`` at the end of the name; the same two with the name up to its first ``_`` (``0012_0.8_0.2.jpg`` and
+    ``0012.png``), which is how the dehazing sets name several hazes of one photo. Such an ending of the other's name
+    does not count.
+    """
+    exact = {other.relative_to(others_root): other for other in others}
+    placed: defaultdict[Path, list[Path]] = defaultdict(list)
+    named: defaultdict[str, list[Path]] = defaultdict(list)
+    for other in others:
+        stem = plain(other.stem)
+        placed[other.relative_to(others_root).parent / stem].append(other)
+        named[stem].append(other)
     found = Pairing([], [], [], [])
-    for path in photos_in(inputs):
-        fitting = by_path.get(path.relative_to(inputs).with_suffix("").as_posix()) or next(
-            (by_name[name] for name in _names(path.stem) if name in by_name), []
-        )
+    for photo in photos:
+        place = photo.relative_to(root)
+        fitting = [exact[place]] if place in exact else []
+        for stem in dict.fromkeys((photo.stem, plain(photo.stem), photo.stem.partition("_")[0])):
+            fitting = fitting or placed.get(place.parent / stem, []) or named.get(stem, [])
         if len(fitting) == 1:
-            found.pairs.append((path, fitting[0]))
+            found.pairs.append((photo, fitting[0]))
         elif fitting:
-            found.unsure.append((path, fitting))
+            found.unsure.append((photo, fitting))
         else:
-            found.alone.append(path)
-    used = {target for _, target in found.pairs} | {target for _, fitting in found.unsure for target in fitting}
-    found.unused.extend(target for target in there if target not in used)
+            found.alone.append(photo)
+    used = {other for _, other in found.pairs} | {other for _, fitting in found.unsure for other in fitting}
+    found.unused.extend(other for other in others if other not in used)
     return found
 
 
-def _names(stem: str) -> Iterator[str]:
-    """What the target of a photo of this name may be called, likeliest first."""
-    yield stem
-    for ending in _RESTORED:
-        if stem.endswith(ending):
-            yield stem.removesuffix(ending)
-    yield stem.partition("_")[0]
+def results_beside(photos: list[Path]) -> dict[Path, Path]:
+    """Those of ``photos`` that are named as what restoring makes of another one in the same folder, with that one."""
+    there = {path.with_suffix(""): path for path in photos}
+    sources = {path: path.parent / plain(path.stem) for path in photos if plain(path.stem) != path.stem}
+    return {path: there[source] for path, source in sources.items() if source in there}
+
+
+def without_results(photos: list[Path]) -> list[Path]:
+    """``photos`` without those that restoring put beside their sources."""
+    made = results_beside(photos)
+    return [path for path in photos if path not in made]
+
+
+def plain(stem: str) -> str:
+    """A file's stem without what restoring added to it."""
+    for ending in ENDINGS:
+        if stem.endswith(ending) and stem != ending:
+            return stem.removesuffix(ending)
+    return stem

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from restorecli.errors import UsageError
-from restorecli.pairs import pair_folders, photos_in
+from restorecli.inference.pipeline import OUTPUT_ENDINGS
+from restorecli.pairs import ENDINGS, pair_folders, photos_in
 
 
 def _touch(folder: Path, *names: str) -> Path:
@@ -31,7 +32,7 @@ def test_pairs_by_stem_whatever_the_suffix_and_by_the_part_before_the_underscore
 
 
 def test_pairs_of_trees_by_path_first_and_never_by_guessing(tmp_path: Path) -> None:
-    inputs = _touch(tmp_path / "in", "a/1.jpg", "b/1.jpg", "b/5_derained.png", "2.jpg", "x_1_dehazed.jpg", "4.jpg")
+    inputs = _touch(tmp_path / "in", "a/1.jpg", "b/1.jpg", "b/5_derained.png", "2.jpg", "x_1_dehazed.jpg", "4.tif")
     there = ("a/1.png", "b/1.png", "c/2.png", "d/2.png", "x_1.png", "x.png", "5.png", "4.png", "4.jpg")
     targets = _touch(tmp_path / "out", *there)
     found = pair_folders(inputs, targets)
@@ -42,8 +43,21 @@ def test_pairs_of_trees_by_path_first_and_never_by_guessing(tmp_path: Path) -> N
         ("x_1_dehazed.jpg", "x_1.png"),
     ]
     unsure = {path.name: [str(target.relative_to(targets)) for target in fitting] for path, fitting in found.unsure}
-    assert unsure == {"2.jpg": ["c/2.png", "d/2.png"], "4.jpg": ["4.jpg", "4.png"]}
+    assert unsure == {"2.jpg": ["c/2.png", "d/2.png"], "4.tif": ["4.jpg", "4.png"]}
     assert found.alone == [] and [p.name for p in found.unused] == ["x.png"]
+
+
+def test_of_photos_and_their_results_in_one_folder_only_those_that_are_meant(tmp_path: Path) -> None:
+    inputs = _touch(tmp_path / "in", "1.jpg", "1_derained.png", "2_derained.jpg", "a/1_derained.jpg")
+    targets = _touch(tmp_path / "out", "1.png", "1_derained.png", "2.png", "a/1.png")
+    told = {True: ["1_derained.png", "2_derained.jpg", "a/1_derained.jpg"]}
+    told[False] = ["1.jpg", *told[True][1:]]
+    for restored in (False, True):
+        found = pair_folders(inputs, targets, restored=restored)
+        assert [str(path.relative_to(inputs)) for path, _ in found.pairs] == told[restored]
+        assert [path.name for _, path in found.pairs] == ["1.png", "2.png", "1.png"]
+        assert not (found.alone or found.unsure or found.unused)
+    assert set(ENDINGS) == set(OUTPUT_ENDINGS.values())
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:

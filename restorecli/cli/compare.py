@@ -53,8 +53,8 @@ def compare(
     """Show photos before and after on one self-contained page, with a slider for each.
 
     Photos of two folders are paired by name: the suffix, and _dehazed or _derained at the end, do not count. The same
-    place in both trees goes first, then the only photo of that name, then the name up to the first underscore. BEFORE
-    and AFTER may be one folder.
+    place in both trees goes first, then the only photo of that name, then the name up to the first underscore. Results
+    beside their photos are passed over, unless BEFORE and AFTER are one folder.
     """
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     limit = quantities.pixels(max_pixels)
@@ -148,9 +148,8 @@ class _Comparison:
 
 def _comparisons(before: Path, after: Path, target: Path | None) -> list[_Comparison]:
     """All that is to be shown, in order of the names; photos that have no other among them."""
-    from restorecli.pairs import photos_in
     from restorecli.photo.names import shown
-    from restorecli.report.matching import match, match_folders
+    from restorecli.report.matching import match_folders
 
     for path in filter(None, (before, after, target)):
         if not path.exists():
@@ -163,21 +162,34 @@ def _comparisons(before: Path, after: Path, target: Path | None) -> list[_Compar
     if kinds == {False}:
         return [_Comparison(before, after, target)]
     matches = match_folders(before, after)
-    if not matches.pairs:
+    if not matches.pairs and not matches.unsure:
         raise UsageError(f"no photo in {shown(before)} has one of its name in {shown(after)}: name two that match")
-    targets = {}
+    found = [_Comparison(first, second) for first, second in matches.pairs]
     if target is not None:
-        targets = dict(match([path for path, _ in matches.pairs], before, photos_in(target), target)[0])
-        if not targets:
-            raise UsageError(f"no photo in {shown(before)} has one of its name in {shown(target)}: name two that match")
-    found = [_Comparison(first, second, targets.get(first)) for first, second in matches.pairs]
-    if target is not None:
-        for each in found:
-            if each.before not in targets:
-                each.error = _alone(each.before, target, "target")
-    found += [_Comparison(path, None, None, _alone(path, after, "photo")) for path in matches.without_after]
-    found += [_Comparison(None, path, None, _alone(path, before, "photo")) for path in matches.without_before]
+        _add_targets(found, before, target)
+    found += [_Comparison(path, None, None, _alone(path, after, "photo")) for path in matches.alone]
+    found += [_Comparison(path, None, None, _several(path, fitting, after)) for path, fitting in matches.unsure]
+    found += [_Comparison(None, path, None, _alone(path, before, "photo")) for path in matches.unused]
     return sorted(found, key=lambda each: str(each.before or each.after))
+
+
+def _add_targets(comparisons: list[_Comparison], before: Path, target: Path) -> None:
+    """Give each its target, or the error that there is none."""
+    from restorecli.pairs import pair, photos_in, without_results
+    from restorecli.photo.names import shown
+
+    photos = [each.before for each in comparisons if each.before is not None]
+    pairing = pair(photos, before, without_results(photos_in(target)), target)
+    if not pairing.pairs and not pairing.unsure:
+        raise UsageError(f"no photo in {shown(before)} has one of its name in {shown(target)}: name two that match")
+    targets, unsure = dict(pairing.pairs), dict(pairing.unsure)
+    for each in comparisons:
+        assert each.before is not None
+        each.target = targets.get(each.before)
+        if each.before in unsure:
+            each.error = _several(each.before, unsure[each.before], target)
+        elif each.target is None:
+            each.error = _alone(each.before, target, "target")
 
 
 def _alone(path: Path | None, folder: Path, what: str) -> PhotoError:
@@ -185,6 +197,15 @@ def _alone(path: Path | None, folder: Path, what: str) -> PhotoError:
 
     return PhotoError(
         f"{shown(path or '')}: has no {what} of its name in {shown(folder)}; add one, or take it out", kind="unmatched"
+    )
+
+
+def _several(path: Path, fitting: list[Path], folder: Path) -> PhotoError:
+    from restorecli.photo.names import shown
+
+    names = ", ".join(shown(each.relative_to(folder)) for each in fitting[:4])
+    return PhotoError(
+        f"{shown(path)}: has several of its name in {shown(folder)} ({names}); keep one of them", kind="ambiguous"
     )
 
 

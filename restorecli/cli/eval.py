@@ -82,9 +82,9 @@ def evaluate(
     --task derain --input rainy --target clean. With --restored they are scored as they are: restore eval --restored
     out --target clean. With --niqe alone there need be no --target: restore eval --restored out --niqe.
 
-    A photo's target is the first of these that there is, suffixes aside: the one of the same path below --target; the
-    only one of the same name in any folder; the only one of its name without _dehazed or _derained; the only one of its
-    name up to the first underscore. Photos without a target, targets without a photo, and pairs of different sizes are
+    A photo's target is the one of the same path below --target, suffix aside, or else the only one of its name in any
+    folder; failing that, the one of its name without _dehazed or _derained at the end, or of its name up to the first
+    underscore, found likewise. Photos without a target, targets without a photo, and pairs of different sizes are
     named, and count as failed (exit code 1); the others are scored.
     """
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
@@ -96,19 +96,20 @@ def evaluate(
         raise UsageError(f"--csv {table} is no name of a table: give one that ends in .csv")
     if target is None and (lpips or not niqe):
         raise UsageError("--target DIR is missing: only NIQE does without (--niqe, and no --lpips)")
-    from restorecli.pairs import pair_folders, photos_in
+    from restorecli.pairs import pair_folders, photos_in, without_results
     from restorecli.scoring import Scorer
 
     folder = inputs or restored or Path()
     pairs: list[tuple[Path, Path | None]]
     failures: list[tuple[Path, PhotoError]] = []
     if target is None:
-        pairs = [(path, None) for path in photos_in(folder)]
+        photos = photos_in(folder)
+        pairs = [(path, None) for path in (photos if inputs is None else without_results(photos))]
         if not pairs:
             raise UsageError(f"{folder} holds no photo", kind="no_photos")
     else:
-        pairing = pair_folders(folder, target)
-        if not pairing.pairs:
+        pairing = pair_folders(folder, target, restored=restored is not None)
+        if not pairing.pairs and not pairing.unsure:
             raise UsageError(f"no photo in {folder} has a target of its name in {target}; see `restore eval --help`")
         pairs, failures = [*pairing.pairs], _unpaired(pairing, folder, target)
     score = Scorer(_open_restorer(task, weights), lpips=lpips, niqe=niqe)

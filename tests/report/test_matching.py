@@ -16,10 +16,11 @@ def _touch(folder: Path, *names: str) -> Path:
 
 def _told(before: Path, after: Path) -> tuple[list[tuple[str, str]], list[str], list[str]]:
     found = match_folders(before, after)
+    assert not found.unsure
     return (
         [(str(a.relative_to(before)), str(b.relative_to(after))) for a, b in found.pairs],
-        [str(path.relative_to(before)) for path in found.without_after],
-        [str(path.relative_to(after)) for path in found.without_before],
+        [str(path.relative_to(before)) for path in found.alone],
+        [str(path.relative_to(after)) for path in found.unused],
     )
 
 
@@ -45,7 +46,9 @@ def test_the_same_place_goes_before_the_same_name(tmp_path: Path) -> None:
 def test_a_name_that_is_there_twice_is_no_guess(tmp_path: Path) -> None:
     before = _touch(tmp_path / "b", "1.jpg")
     after = _touch(tmp_path / "a", "one/1.jpg", "two/1.jpg")
-    assert _told(before, after) == ([], ["1.jpg"], ["one/1.jpg", "two/1.jpg"])
+    found = match_folders(before, after)
+    assert found.unsure == [(before / "1.jpg", [after / "one/1.jpg", after / "two/1.jpg"])]
+    assert (found.pairs, found.alone, found.unused) == ([], [], [])
 
 
 def test_outputs_beside_their_inputs_and_in_a_folder_within(tmp_path: Path) -> None:
@@ -54,3 +57,10 @@ def test_outputs_beside_their_inputs_and_in_a_folder_within(tmp_path: Path) -> N
     assert _told(both, both) == (pairs, ["2.jpg"], [])
     before = _touch(tmp_path / "b", "1.jpg", "clear/1.jpg")
     assert _told(before, before / "clear") == ([("1.jpg", "1.jpg")], [], [])
+
+
+def test_results_beside_their_sources_are_passed_over_and_suffixes_keep_photos_apart(tmp_path: Path) -> None:
+    before = _touch(tmp_path / "b", "1.jpg", "1_derained.jpg", "2.jpg", "2.png", "3_derained.jpg")
+    after = _touch(tmp_path / "a", "1.jpg", "1_dehazed.png", "2.jpg", "2.png", "3.jpg")
+    pairs = [("1.jpg", "1.jpg"), ("2.jpg", "2.jpg"), ("2.png", "2.png"), ("3_derained.jpg", "3.jpg")]
+    assert _told(before, after) == (pairs, [], [])
