@@ -20,6 +20,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import unpaired
 
 from restorecli import Restorer
 from restorecli.metrics import psnr, psnr_y, ssim, ssim_y
@@ -61,20 +62,7 @@ def light_rain(folder: Path) -> Iterator[Pair]:
     """City photos with a few thousand thin streaks on each megapixel, and the photos as they were."""
     rng = np.random.default_rng(11)
     for clear in clear_photos(folder):
-        height, width = clear.shape[:2]
-        fine = 4
-        layer = np.zeros((height * fine, width * fine), np.uint8)
-        slant, length = np.radians(rng.normal(0, 12)), rng.uniform(12, 40)
-        thickness, brightness = rng.uniform(0.8, 1.6), rng.uniform(0.35, 0.7)
-        for _ in range(int(rng.uniform(1200, 4000) * height * width / 1e6)):
-            x, y = rng.uniform(0, width), rng.uniform(0, height)
-            angle, reach = slant + np.radians(rng.normal(0, 2)), length * rng.uniform(0.5, 1.5) / 2
-            dx, dy = np.sin(angle) * reach, np.cos(angle) * reach
-            ends = [(round((x + sign * dx) * fine), round((y + sign * dy) * fine)) for sign in (-1, 1)]
-            cv2.line(layer, *ends, color=int(255 * brightness * rng.uniform(0.4, 1)), thickness=round(thickness * fine))
-        rain = cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
-        rain = cv2.GaussianBlur(rain, (0, 0), 0.5)[..., None] / 255
-        yield np.rint(clear + rain * (255 - clear.astype(np.float64))).astype(np.uint8), clear
+        yield unpaired.light_rain(clear, rng), clear
 
 
 def resized(pairs: Iterator[Pair], factor: float) -> Iterator[Pair]:

@@ -145,12 +145,14 @@ def _told(error: TyperException) -> str:
     if possibilities:
         text = f"{error.message}, did you mean {possibilities[0]}?"
     else:
+        text = error.format_message().rstrip(".")
         # pydantic, which typer reads values with, begins some of its sentences so.
-        text = error.format_message().replace("Value error, ", "").rstrip(".")
+        text = text.replace("Value error, ", "").replace(". Did you mean", ", did you mean")
         if choice := re.search(r"'([^']*)' is not one of (.*)", text):
             near = difflib.get_close_matches(choice[1], re.findall(r"'([^']*)'", choice[2]), 1)
             text += f", did you mean {near[0]}?" if near else ""
     context = getattr(error, "ctx", None)
-    if context is None:
-        return f"{text}; see `restore --help`"
-    return f"{text}{defaults.blame(text, defaults.in_effect(context))}; see `{context.command_path} --help`"
+    if context is not None:
+        text += defaults.blame(text, defaults.in_effect(context))
+    command = "restore" if context is None else context.command_path
+    return f"{text}{' See' if text.endswith('?') else '; see'} `{command} --help`"

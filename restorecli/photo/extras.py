@@ -95,8 +95,7 @@ def encode_heic(
     xmp: bytes | None,
 ) -> bytes:
     """A HEIC of (H, W, 1 or 3) pixels: uint8, or uint16 rounded to 10 bits; grey with alpha becomes RGBA."""
-    if alpha is not None:
-        pixels = np.dstack([*[pixels[..., index % pixels.shape[2]] for index in range(3)], alpha])
+    pixels = _with_alpha(pixels, alpha)
     height, width, channels = pixels.shape
     mode = _HEIC_MODES[channels]
     if pixels.dtype == np.uint16:
@@ -142,6 +141,13 @@ def decode_jxl(data: bytes, max_pixels: int, label: str) -> Decoded:
     )
 
 
+def _with_alpha(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
+    """(H, W, 1 or 3), and (H, W) or None -> (H, W, 4): these formats have no grey with alpha; or ``pixels`` as is."""
+    if alpha is None:
+        return pixels
+    return np.dstack([*[pixels[..., index % pixels.shape[2]] for index in range(3)], alpha])
+
+
 def encode_jxl(
     pixels: np.ndarray,
     alpha: np.ndarray | None,
@@ -152,8 +158,7 @@ def encode_jxl(
     xmp: bytes | None,
 ) -> bytes:
     """A JPEG XL of (H, W, 1 or 3) uint8 pixels; grey with alpha becomes RGBA. Quality 100 is without loss."""
-    if alpha is not None:
-        pixels = np.dstack([*[pixels[..., index % pixels.shape[2]] for index in range(3)], alpha])
+    pixels = _with_alpha(pixels, alpha)
     # How libjxl's own tools read a JPEG-like quality.
     distance = 0.1 + (100 - quality) * 0.09 if quality >= 30 else 53 / 3000 * quality**2 - 23 / 20 * quality + 25
     encoded = decoder_of("jxl").encode(

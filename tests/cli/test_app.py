@@ -72,8 +72,8 @@ def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "Missing command"),
         (["unrain"], "No such command"),
-        (["derian"], "Did you mean 'derain'?"),
-        (["weights", "lst"], "Did you mean 'list'?"),
+        (["derian"], "'derian', did you mean 'derain'? See `restore --help`"),
+        (["weights", "lst"], "did you mean 'list'? See `restore weights --help`"),
         (["derain"], "Missing argument"),
         (["derain", "a.jpg", "--frmat", "png"], "No such option: --frmat, did you mean --format?"),
         (["derain", "a.jpg", "--format", "pgn"], "'pgn' is not one of 'same', 'jpg'"),

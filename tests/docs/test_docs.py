@@ -74,6 +74,23 @@ def test_page(page: Path, scratch: Path) -> None:
             assert block.language in ("text", "json"), f"{page}:{block.line}: nobody checks a {block.language} block"
 
 
+TRIED_ELSEWHERE = {
+    "hf://OWNER": "weights/test_hub.py",
+    "theirs.pth": "weights/test_foreign.py",
+    "--niqe": "end_to_end/test_other_commands.py",
+    "torchrun": "training/test_resuming.py",
+}
+"""What the commands in blocks of plain text need is not here: the tests that have it, or something in its place."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_plain_text_are_tried_elsewhere(page: Path) -> None:
+    for block in blocks(page):
+        for command in commands(block.text) if block.language == "text" else ():
+            (place,) = (place for part, place in TRIED_ELSEWHERE.items() if part in command)
+            assert (ROOT / "tests" / place).exists(), command
+
+
 def test_embedding_gives_what_the_program_gives(scratch: Path) -> None:
     Image.open(ROOT / "examples" / "rainy.jpg").crop((0, 0, 333, 250)).save(scratch / "photo.png")
     shutil.copy(ROOT / "weights" / "derain.onnx", scratch)

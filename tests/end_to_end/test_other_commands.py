@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from skimage import data
 
 from restorecli import read_photo
 from restorecli.beside_torch import imported
@@ -182,6 +184,51 @@ def test_eval_with_lpips_when_its_weights_are_here(
     restored, target = (read_photo(tmp_path / name).pixels for name in ("restored/a.jpg", "target/a.png"))
     assert perceptual.Lpips()(restored, target) == pytest.approx(scores["lpips"], abs=1e-5)
     assert perceptual.Lpips()(target, target) == 0
+
+
+def test_eval_with_niqe_needs_no_target(
+    restore: Restore, photo: Photo, weights_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    try:
+        natural = imported("deepinv.loss.metric").NIQE
+    except ImportError:
+        pytest.skip("deepinv is not installed: pip install 'restorecli[niqe]'")
+    from restorecli import niqe
+
+    cat = data.chelsea()[:288, :384]
+    (tmp_path / "in").mkdir()
+    Image.fromarray(cat).save(tmp_path / "in" / "cat.png")
+    noisy = cat + np.random.default_rng(0).normal(0, 25, cat.shape)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "in" / "noisy.png")
+    Image.fromarray(np.full_like(cat, 90)).save(tmp_path / "in" / "flat.png")
+    photo("in/small.png", 96, 191)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    restored = ["--restored", tmp_path / "in"]
+    assert "--target" in restore("eval", *restored).err
+    call = restore("eval", *restored, "--niqe")
+    path = niqe.statistics_path()
+    assert call.code == 3 and str(path) in call.err and "https://" in call.err and not path.exists()
+    path.parent.mkdir(parents=True)
+    for wrong in (b"none", torch.zeros(3)):
+        path.write_bytes(wrong) if isinstance(wrong, bytes) else torch.save({"mu": wrong, "cov": wrong}, path)
+        call = restore("eval", *restored, "--niqe")
+        assert call.code == 3 and "get it again" in call.err
+    photos = [torch.from_numpy(each.astype(np.float32)).permute(2, 0, 1) for each in (data.astronaut(), data.coffee())]
+    mean, spread = natural(weights_path=None, round_tensor=True).create_weights(photos)
+    # Two photos do not span all that photos of nature vary in.
+    torch.save({"mu": mean, "cov": spread + 0.01 * torch.eye(len(mean))}, path)
+    call = restore("eval", *restored, "--niqe", "--json")
+    assert call.code == 1 and "too flat" in call.errors[0] and "192x96" in call.errors[1]
+    scores = {Path(each["input"]).name: each.get("niqe") for each in call.objects[:-1]}
+    assert 0 < scores["cat.png"] < scores["noisy.png"] and call.objects[-1]["mean_of"] == 2
+    assert niqe.Niqe()(cat) == pytest.approx(scores["cat.png"], abs=1e-5)
+    for name in ("flat.png", "small.png", "noisy.png"):
+        (tmp_path / "in" / name).unlink()
+    more = ["--target", tmp_path / "in", "--niqe", "--weights", weights_files["derain"]]
+    call = restore("eval", "--task", "derain", "--input", tmp_path / "in", *more)
+    head, line, _ = call.out.splitlines()
+    assert call.code == 0 and head.split()[5:] == ["NIQE", "gain", "gain-Y", "NIQE", "before"]
+    assert line.split()[-1] == f"{scores['cat.png']:.2f}"
 
 
 def test_eval_restores_first(restore: Restore, photo: Photo, weights_files: dict[str, Path], tmp_path: Path) -> None:
