@@ -79,7 +79,7 @@ app.command("doctor", short_help="What is installed and what really runs.")(doct
 
 
 def main() -> None:
-    """The entry point of ``restore``: exits with the code of the contract."""
+    """Run the command line of this process and exit with the code of the contract."""
     _open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal cannot show is no reason to stop.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +29,15 @@ def test_help_loads_no_engine(arguments: list[str]) -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1].split() == ["loaded:"]
+
+
+def test_an_interruption_while_it_is_loaded_is_no_traceback(tmp_path: Path) -> None:
+    # In the place of a module that is imported early.
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    call = [sys.executable, "-m", "restorecli", "--help"]
+    found = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
+    assert (found.returncode, found.stdout, found.stderr) == (130, "", "restore: interrupted; nothing was begun\n")
 
 
 def test_help_answers_at_once() -> None:
