@@ -40,10 +40,8 @@ def pair_folders(inputs: Path, targets: Path, *, restored: bool = False) -> Pair
     What was restored into the folder that its source lies in is passed over; with ``restored`` the source is.
     :class:`UsageError` when one of the two is no folder.
     """
-    photos, there = photos_in(inputs), photos_in(targets)
-    made = results_beside(photos)
-    passed_over = set(made.values()) if restored else set(made)
-    return pair([path for path in photos if path not in passed_over], inputs, without_results(there), targets)
+    photos = meant(photos_in(inputs), restored=restored)
+    return pair(photos, inputs, meant(photos_in(targets)), targets)
 
 
 def pair(photos: list[Path], root: Path, others: list[Path], others_root: Path) -> Pairing:
@@ -79,17 +77,13 @@ def pair(photos: list[Path], root: Path, others: list[Path], others_root: Path) 
     return found
 
 
-def results_beside(photos: list[Path]) -> dict[Path, Path]:
-    """Those of ``photos`` that are named as what restoring makes of another one in the same folder, with that one."""
+def meant(photos: list[Path], *, restored: bool = False) -> list[Path]:
+    """``photos`` without those that restoring put beside their sources; with ``restored``, without these sources."""
     there = {path.with_suffix(""): path for path in photos}
-    sources = {path: path.parent / plain(path.stem) for path in photos if plain(path.stem) != path.stem}
-    return {path: there[source] for path, source in sources.items() if source in there}
-
-
-def without_results(photos: list[Path]) -> list[Path]:
-    """``photos`` without those that restoring put beside their sources."""
-    made = results_beside(photos)
-    return [path for path in photos if path not in made]
+    made = {path: path.parent / plain(path.stem) for path in photos if plain(path.stem) != path.stem}
+    made = {path: there[source] for path, source in made.items() if source in there}
+    passed_over = set(made.values()) if restored else set(made)
+    return [path for path in photos if path not in passed_over]
 
 
 def plain(stem: str) -> str:

@@ -175,11 +175,11 @@ def _comparisons(before: Path, after: Path, target: Path | None) -> list[_Compar
 
 def _add_targets(comparisons: list[_Comparison], before: Path, target: Path) -> None:
     """Give each its target, or the error that there is none."""
-    from restorecli.pairs import pair, photos_in, without_results
+    from restorecli.pairs import meant, pair, photos_in
     from restorecli.photo.names import shown
 
     photos = [each.before for each in comparisons if each.before is not None]
-    pairing = pair(photos, before, without_results(photos_in(target)), target)
+    pairing = pair(photos, before, meant(photos_in(target)), target)
     if not pairing.pairs and not pairing.unsure:
         raise UsageError(f"no photo in {shown(before)} has one of its name in {shown(target)}: name two that match")
     targets, unsure = dict(pairing.pairs), dict(pairing.unsure)

@@ -96,17 +96,17 @@ def evaluate(
         raise UsageError(f"--csv {table} is no name of a table: give one that ends in .csv")
     if target is None and (lpips or not niqe):
         raise UsageError("--target DIR is missing: only NIQE does without (--niqe, and no --lpips)")
-    from restorecli.pairs import pair_folders, photos_in, without_results
+    from restorecli.pairs import meant, pair_folders, photos_in
     from restorecli.scoring import Scorer
 
     folder = inputs or restored or Path()
     pairs: list[tuple[Path, Path | None]]
     failures: list[tuple[Path, PhotoError]] = []
+    photos = photos_in(folder)
+    if not photos:
+        raise UsageError(f"{folder}: there are no photos in this folder; name another", kind="no_photos")
     if target is None:
-        photos = photos_in(folder)
-        pairs = [(path, None) for path in (photos if inputs is None else without_results(photos))]
-        if not pairs:
-            raise UsageError(f"{folder} holds no photo", kind="no_photos")
+        pairs = [(path, None) for path in meant(photos, restored=inputs is None)]
     else:
         pairing = pair_folders(folder, target, restored=restored is not None)
         if not pairing.pairs and not pairing.unsure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from restorecli.pairs import Pairing, pair, photos_in, plain, without_results
+from restorecli.pairs import Pairing, meant, pair, photos_in, plain
 
 
 def match_folders(before: Path, after: Path) -> Pairing:
@@ -20,8 +20,8 @@ def match_folders(before: Path, after: Path) -> Pairing:
         afters = [path for path in afters if plain(path.stem) != path.stem]
         befores = [path for path in befores if path not in set(afters)]
     else:
-        befores = without_results([path for path in befores if not _inside(path, after, of=before)])
-        afters = without_results([path for path in afters if not _inside(path, before, of=after)])
+        befores = meant([path for path in befores if not _inside(path, after, of=before)])
+        afters = meant([path for path in afters if not _inside(path, before, of=after)])
     return pair(befores, before, afters, after)
 
 

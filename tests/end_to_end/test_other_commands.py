@@ -229,6 +229,9 @@ def test_eval_with_niqe_needs_no_target(
     head, line, _ = call.out.splitlines()
     assert call.code == 0 and head.split()[5:] == ["NIQE", "gain", "gain-Y", "NIQE", "before"]
     assert line.split()[-1] == f"{scores['cat.png']:.2f}"
+    shutil.copy(tmp_path / "in" / "cat.png", tmp_path / "in" / "cat_derained.png")
+    (result, _) = restore("eval", *restored, "--niqe", "--json").objects
+    assert Path(result["input"]).name == "cat_derained.png"
 
 
 def test_eval_restores_first(restore: Restore, photo: Photo, weights_files: dict[str, Path], tmp_path: Path) -> None:
