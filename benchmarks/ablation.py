@@ -25,7 +25,10 @@ from restorecli.cli.quantities import duration
 from restorecli.photo import write_bytes_atomic
 from restorecli.training.config import TrainConfig, load_preset
 
-PLAIN = ["unpaired.physics=false", "unpaired.all_stages=false", "unpaired.exemplars=0.0", "unpaired.fresh=0"]
+PLAIN = [
+    "unpaired.physics=false", "unpaired.all_stages=false", "unpaired.exemplars=0.0", "unpaired.fresh=0",
+    "unpaired.transplant=0.0",
+]  # fmt: skip
 BOUND = ["unpaired.physics=true", *PLAIN[1:]]
 ALONE = ["method=cyclegan", "unpaired.contrast=0.0"]
 NCE = ["method=cyclegan"]
@@ -42,6 +45,10 @@ ROWS = {
     "bound-nce": ("degrader bound to physics: + patch NCE", [*BOUND, *NCE]),
     "bound-dual": ("degrader bound to physics: + dual heads, first translations alone", [*BOUND, *FIRST]),
     "bound-dcd": ("degrader bound to physics: + dual heads, all stages", [*BOUND, *DCD]),
+    "transplant": (
+        "degrader bound to physics: + dual heads, first translations alone, transplanted rain",
+        [*BOUND[:-1], *FIRST],
+    ),
     "bound-cdd": ("degrader bound to physics: + negative generators, queue, exemplars", [*BOUND, *CDD]),
 }
 """Name of a row: what the table calls it, and its settings. A bound degrader has a floor under what it changes, closes
@@ -63,6 +70,8 @@ def table(base: TrainConfig, seeds: int, runs: Path) -> str:
     runs_each = f"mean and range of {seeds} runs" if seeds > 1 else "one run each"
     lines = [f"| {base.task}, {base.steps} steps | gain in dB (PSNR, {measure}), {runs_each} |", "| --- | --- |"]
     for name, (title, _) in ROWS.items():
+        if name == "transplant" and base.task == "dehaze":
+            continue
         found = [kept(run, config) for config, run in trials(base, name, seeds, runs)]
         gains = [gain for gain in found if gain is not None]
         said = f"{np.mean(gains):+.2f}" if gains else "not measured"
@@ -91,11 +100,17 @@ def main() -> None:
     args = parser.parse_args()
     work = args.work / f"unpaired-{args.method}"
     prepare(args.method, args.data, work)
-    base = load_preset(args.method).with_overrides([f"steps={args.steps or 1500}", *args.set])
+    steps = args.steps or 1500
+    base = load_preset(args.method)
+    # What begins on the way begins at the same share of it.
+    start = base.unpaired.transplant_start * steps // base.steps
+    base = base.with_overrides([f"steps={steps}", f"unpaired.transplant_start={start}", *args.set])
     end = time.monotonic() + duration(args.time_limit) if args.time_limit else None
     key = "val_gain_y" if base.task == "derain" else "val_gain"
     runs = work / "ablation"
     for name in args.row:
+        if name == "transplant" and base.task == "dehaze":
+            continue
         for config, run in trials(base, name, args.seeds, runs):
             if kept(run, config) is not None:
                 continue
