@@ -67,8 +67,9 @@ class OnnxBackend:
         options.intra_op_num_threads = threads()
         options.log_severity_level = 4
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
-        # The arena rounds up and keeps what the largest tile took; without it memory is half and speed the same.
-        options.enable_cpu_mem_arena = False
+        # Planned per shape, one block as large as all layers together is taken anew for each; the arena, which keeps what
+        # it has for the next layer, comes to half of that, and to half of what the C library makes of it alone.
+        options.enable_mem_pattern = False
         number = int(device.partition(":")[2] or 0)
         with _errors(device, weights, of_file=wanted == _CPU):
             # Falling back from the CPU to the CPU it would print on standard output.
