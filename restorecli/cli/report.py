@@ -15,7 +15,7 @@ from restorecli.errors import PhotoError
 
 if TYPE_CHECKING:
     from restorecli.cli.console import Console
-    from restorecli.inference.pipeline import Result
+    from restorecli.inference.jobs import Result
     from restorecli.inference.restorer import Restorer
     from restorecli.photo import Photo
     from restorecli.report import Entry, Previews

@@ -23,7 +23,7 @@ from restorecli.errors import PhotoError, UsageError
 from restorecli.hardware import usable_cores
 
 if TYPE_CHECKING:
-    from restorecli.inference.pipeline import Job, Result
+    from restorecli.inference.jobs import Job, Result
     from restorecli.inference.restorer import Restorer
 
 STANDARD_INPUT = Path("-")
@@ -201,7 +201,7 @@ def command_for(task: str) -> Callable[..., int]:
 
 
 def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int:
-    from restorecli.inference.pipeline import plan_jobs
+    from restorecli.inference.jobs import plan_jobs
 
     jobs, passed_over, failures = plan_jobs(
         request.inputs,
@@ -227,6 +227,7 @@ def _restore_files(request: _Request, console: Console, *, dry_run: bool) -> int
 
 
 def _run(request: _Request, console: Console, report: _Report, jobs: list[Job], restorer: Restorer) -> None:
+    from restorecli.inference.devices import engines_for
     from restorecli.inference.pipeline import run
 
     if jobs:
@@ -252,7 +253,7 @@ def _run(request: _Request, console: Console, report: _Report, jobs: list[Job], 
 
             run(
                 jobs,
-                restorer,
+                engines_for(restorer.engine, request.engine["device"], len(jobs)),
                 **request.output,
                 workers=request.workers,
                 max_pixels=request.max_pixels,
@@ -317,7 +318,7 @@ def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: li
 
 
 def _restore_standard_input(request: _Request, console: Console, *, dry_run: bool) -> int:
-    from restorecli.inference.pipeline import Job, check_format
+    from restorecli.inference.jobs import Job, check_format
     from restorecli.photo import PHOTO_SUFFIXES
 
     if len(request.inputs) > 1:
@@ -350,7 +351,7 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
 
 def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progress, page: PhotoPage | None) -> Result:
     """Read standard input, restore it, and write it to standard output or to the file of ``job``."""
-    from restorecli.inference.pipeline import Result
+    from restorecli.inference.jobs import Result
     from restorecli.photo import encode_photo, read_photo, write_photo
     from restorecli.photo.atomic import remove_remains
     from restorecli.photo.opening import read_all
@@ -432,7 +433,7 @@ class _Report:
 
     def plan(self, job: Job) -> None:
         """Tell of one photo that would be done."""
-        from restorecli.inference.pipeline import Result
+        from restorecli.inference.jobs import Result
 
         text = f"{_name(job.source)} -> {_name(job.target, 'standard output')}"
         skip = os.path.lexists(job.target) and not self._request.output["overwrite"]

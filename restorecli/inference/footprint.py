@@ -58,12 +58,7 @@ def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memor
             f"--max-memory leaves ({_megabytes(max(left, 0))}); use --tile auto",
             kind="out_of_memory",
         )
-    free = backend.free_memory()
-    # Half of what is free: others live here too, and allocators round up.
-    bounds = [LARGEST_WINDOW * working, *([] if free is None else [free / 2]), *([] if left is None else [left])]
-    if backend.device == "cpu" and left is None:
-        bounds.append(DEFAULT_WORKING_MEMORY)
-    found = plan_within(height, width, pixels=int(max(0, min(bounds)) / working), halo=halo, stride=stride)
+    found = plan_within(height, width, pixels=pixels_at_once(backend, left), halo=halo, stride=stride)
     if found is not None:
         return found
     smallest = plan(height, width, tile=stride, halo=halo, stride=stride)
@@ -74,6 +69,19 @@ def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memor
         f"it takes at least {_megabytes(max_memory - left + smallest.window_pixels * working)}",
         kind="out_of_memory",
     )
+
+
+def pixels_at_once(backend: Backend, left: int | None) -> int:
+    """Pixels that all windows of one run may have together.
+
+    ``left`` is how many bytes there are for them within a bound on memory, None where there is none.
+    """
+    working, free = bytes_per_pixel(backend.descriptor, backend.precision), backend.free_memory()
+    # Half of what is free: others live here too, and allocators round up.
+    bounds = [LARGEST_WINDOW * working, *([] if free is None else [free / 2]), *([] if left is None else [left])]
+    if backend.device == "cpu" and left is None:
+        bounds.append(DEFAULT_WORKING_MEMORY)
+    return int(max(0, min(bounds)) / working)
 
 
 class Ledger:

@@ -1,128 +1,36 @@
-"""Many photos: which there are and where each goes, then read ahead, restore, write behind."""
+"""Many photos: read ahead, restore on one device or several, write behind."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import stat
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from restorecli.errors import BackendError, PhotoError, RestoreError, UsageError, WeightsError
-from restorecli.inference.restorer import Details, Restorer
-from restorecli.photo import PHOTO_SUFFIXES, SUFFIXES, Photo, format_of, read_photo, write_photo
+from restorecli.errors import BackendError, PhotoError, RestoreError, WeightsError
+from restorecli.inference.engine import Engine, Started
+from restorecli.inference.jobs import Job, Result, seconds_of
+from restorecli.inference.lanes import in_order
+from restorecli.photo import Photo, read_photo, write_photo
 from restorecli.photo.atomic import refuse_existing, remove_remains
-from restorecli.photo.folders import is_special, walk
-from restorecli.photo.formats import SUCCESSORS
 from restorecli.photo.names import shown
 from restorecli.photo.opening import open_failure
-from restorecli.photo.places import Ground, Place, Places, ground_of
+from restorecli.photo.places import Ground, ground_of
 
 Outcome = TypeVar("Outcome")
-
-OUTPUT_ENDINGS = {"dehaze": "_dehazed", "derain": "_derained"}
-"""What is added to a photo's name when its output lies beside it."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo and where its restored form goes."""
-
-    source: Path
-    target: Path
-
-
-@dataclass(frozen=True)
-class Result:
-    """What became of one photo."""
-
-    job: Job
-    status: str
-    """``restored``, ``skipped`` (the target was there) or ``failed``."""
-    error: RestoreError | None = None
-    width: int | None = None
-    height: int | None = None
-    details: Details | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    """``read``, ``restore``, ``write`` and ``total``; total is their sum, as the three of different photos overlap."""
-    glance: object = None
-    """What ``look`` of :func:`run` made of the photo before and after; None where it was not called."""
-
-
-def plan_jobs(
-    inputs: list[Path], *, task: str, out: Path | None, format: str, overwrite: bool = False
-) -> tuple[list[Job], int, list[Result]]:
-    """Find the photos and name their outputs.
-
-    A folder is walked (hidden files, links to folders and an ``out`` inside it are left alone); what is no photo by its
-    suffix, a pipe or a device is passed over. A file is taken whatever it is called. ``out`` is a file for one photo
-    when it has an image suffix, else a folder that mirrors the input tree; None puts ``NAME_dehazed.EXT`` beside the
-    input. ``format`` other than ``same`` decides the suffix. Outputs of earlier runs are passed over when their source
-    is there.
-
-    Returns the jobs, the number of files passed over, and a failed result for each input that is missing or a folder
-    without photos, and for each folder that cannot be read. :class:`UsageError` when two photos would get one output
-    (on disks that do not tell capital letters apart too), when an output would replace a photo that is an input (its
-    own only without ``overwrite``), or when ``out`` does not fit the inputs.
-    """
-    into_file = out is not None and out.suffix.lower() in PHOTO_SUFFIXES and not os.path.isdir(out)
-    if into_file and out is not None and (len(inputs) != 1 or os.path.isdir(inputs[0])):
-        raise UsageError(f"--out {shown(out)} is one file, but there is more than one photo: give a folder")
-    if into_file and out is not None:
-        check_format(out, format)
-    ending = OUTPUT_ENDINGS[task]
-    named = {os.path.realpath(path) for path in inputs}
-    jobs: dict[tuple[Path, Path], Job] = {}
-    failures: list[Result] = []
-    passed_over = 0
-
-    def unreadable(path: Path, error: OSError) -> None:
-        failures.append(_failed(path, open_failure(error, shown(path))))
-
-    def add(source: Path, target: Path) -> None:
-        jobs.setdefault((_real(source), _real(target)), Job(source, target))
-
-    for given in inputs:
-        try:
-            is_folder = stat.S_ISDIR(os.stat(given).st_mode)
-        except OSError as error:
-            unreadable(given, error)
-            continue
-        if not is_folder:
-            if any(os.path.realpath(source) in named for source in _sources_of(given, ending)):
-                passed_over += 1
-            else:
-                add(given, out if into_file and out is not None else _target(given, given.name, ending, out, format))
-            continue
-        photos, problems = 0, len(failures)
-        for path in walk(given, without=out, on_error=unreadable):
-            if path.suffix.lower() not in PHOTO_SUFFIXES or is_special(path) or _is_output(path, ending):
-                passed_over += 1
-                continue
-            photos += 1
-            add(path, _target(path, path.relative_to(given), ending, out, format))
-        if not photos and len(failures) == problems:
-            nothing = PhotoError(f"{shown(given)}: there are no photos in this folder; name another", kind="no_photos")
-            failures.append(_failed(given, nothing))
-    _check(jobs, overwrite)
-    return list(jobs.values()), passed_over, failures
-
-
-def check_format(out: Path, format: str) -> None:
-    """:class:`UsageError` when ``out`` has the suffix of another format than ``format``, or of one not written."""
-    if format_of(out) in SUCCESSORS:
-        raise UsageError(f"--out {out}: camera RAW is only read; choose another suffix, such as .tiff")
-    if format != "same" and format_of(out) != _format_named(format):
-        raise UsageError(f"--out {shown(out)} and --format {format} disagree: leave one of them out")
+Progress = Callable[[Job, int, int], None]
+Look = Callable[[Photo, Photo], object]
 
 
 def run(
     jobs: Iterable[Job],
-    restorer: Restorer,
+    engines: Sequence[Engine],
     *,
     overwrite: bool,
     format: str,
@@ -131,17 +39,19 @@ def run(
     max_pixels: int,
     on_result: Callable[[Result], None],
     preserve_times: bool = False,
-    on_progress: Callable[[Job, int, int], None] | None = None,
-    look: Callable[[Photo, Photo], object] | None = None,
+    on_progress: Progress | None = None,
+    look: Look | None = None,
 ) -> None:
     """Restore all photos, telling ``on_result`` of each in the order of ``jobs``, from the calling thread.
 
-    ``workers`` photos are read ahead and as many are written behind at once; no more are held in memory. With
-    ``overwrite`` off a photo whose target is there is skipped, so that the same call again finishes what was
-    interrupted; what a killed run was writing then is removed first. With ``preserve_times`` outputs get the times of
-    their inputs. ``on_progress`` is told the photo, its pixels done and its pixels in all.
-    ``look`` sees each photo as it was read and as it was restored, from the calling thread; the restoring
-    waits for it, and what it raises counts as the photo's failure.
+    ``workers`` photos are read ahead and as many are written behind at once; no more are held in memory, but for those
+    that an engine restores together. With several engines each has a thread, and takes the next photo when it is free;
+    with one, photos are restored in the calling thread. With ``overwrite`` off a photo whose target is there is
+    skipped, so that the same call again finishes what was interrupted; what a killed run was writing then is removed
+    first. With ``preserve_times`` outputs get the times of their inputs. ``on_progress`` is told the photo, its pixels
+    done and its pixels in all. ``look`` sees each photo as it was read and as it was restored, by the thread that
+    restored it, which waits for it; what it raises counts as the photo's failure. No two of these three calls are
+    made at once.
 
     A photo that fails is a failed result, and the others go on. :class:`BackendError` and :class:`WeightsError` stop
     the run, as no other photo would fare better; photos that are being written then are finished first.
@@ -153,18 +63,23 @@ def run(
         remove_remains(folder, keep=sources)
     output = _Output(format, quality, overwrite, preserve_times, grounds)
     with ThreadPoolExecutor(workers, "read") as readers, ThreadPoolExecutor(workers, "write") as writers:
+        line = _Line(writers, workers, output, on_progress, look)
         writing: deque[Future[Result]] = deque()
 
         def tell() -> None:
             # Taken only when it is there: one that an interruption finds waiting here is told of later.
             writing[0].result()
-            on_result(writing.popleft().result())
+            with line.telling:
+                on_result(writing.popleft().result())
 
+        lanes = [line.lane(engine) for engine in engines]
+        reading = _read_ahead(jobs, readers, workers, overwrite=overwrite, max_pixels=max_pixels)
         try:
-            for job, reading in _read_ahead(jobs, readers, workers, overwrite=overwrite, max_pixels=max_pixels):
-                writing.append(_restore(job, reading, restorer, writers, output, on_progress, look))
-                while writing and (writing[0].done() or len(writing) > workers):
-                    tell()
+            with contextlib.closing(in_order(reading, lanes, line.stop)) as restored:
+                for writes in restored:
+                    writing.append(writes)
+                    while writing and writing[0].done():
+                        tell()
             while writing:
                 tell()
         except BaseException:
@@ -209,7 +124,7 @@ class _Read:
 
 def _read_ahead(
     jobs: Iterable[Job], readers: ThreadPoolExecutor, workers: int, *, overwrite: bool, max_pixels: int
-) -> Iterator[tuple[Job, Future[_Read]]]:
+) -> Iterator[_Given]:
     """Each job with the future that reads it, or that says why there is no need to; ``workers`` at most wait."""
     ahead: deque[tuple[Job, Future[_Read]]] = deque()
     for job in jobs:
@@ -240,52 +155,126 @@ def _read(job: Job, max_pixels: int) -> _Read:
     return _Read(photo, error, time.perf_counter() - started, original)
 
 
-def _restore(
-    job: Job,
-    reading: Future[_Read],
-    restorer: Restorer,
-    writers: ThreadPoolExecutor,
-    output: _Output,
-    on_progress: Callable[[Job, int, int], None] | None,
-    look: Callable[[Photo, Photo], object] | None,
-) -> Future[Result]:
-    """Restore one photo and hand it to a writer."""
-    read = reading.result()
-    if read.error is not None and read.error.kind == "exists":
-        return _done(Result(job, "skipped", seconds=_seconds(0, 0, 0)))
-    if read.photo is None:
-        return _done(Result(job, "failed", read.error, seconds=_seconds(read.seconds, 0, 0)))
-    height, width = read.photo.pixels.shape[:2]
-    started = time.perf_counter()
-    try:
-        report = None if on_progress is None else lambda done, total: on_progress(job, done, total)
-        restored, details = restorer.restore_photo(read.photo, report)
-        took = time.perf_counter() - started
-        glance = None if look is None else look(read.photo, restored)
-    except (BackendError, WeightsError):
-        raise
-    except Exception as problem:
-        if isinstance(problem, PhotoError):
-            problem = PhotoError(f"{shown(job.source)}: {problem}", kind=problem.kind)
-        error = _failure(problem, job.source, "restored")
-        seconds = _seconds(read.seconds, time.perf_counter() - started, 0)
-        return _done(Result(job, "failed", error, width, height, seconds=seconds))
-    spent = (read.seconds, took)
+_Given = tuple[Job, Future[_Read]]
 
-    def write() -> Result:
-        begun = time.perf_counter()
+
+class _Stopped(BaseException):
+    """Leaves a photo that nobody waits for any more."""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A photo that is being restored, or that never will be."""
+
+    finish: Callable[[], Future[Result]]
+    """Waits until it is restored and hands it to a writer; called once."""
+    started: Started | None = None
+
+
+class _Line:
+    """What photos go through between their reading and their writing; one for all engines of a run."""
+
+    def __init__(
+        self,
+        writers: ThreadPoolExecutor,
+        workers: int,
+        output: _Output,
+        on_progress: Progress | None,
+        look: Look | None,
+    ) -> None:
+        self._writers, self._workers, self._output = writers, workers, output
+        self._on_progress, self._look = on_progress, look
+        self._room = threading.Semaphore(workers)
+        self.stop = threading.Event()
+        self.telling = threading.Lock()
+
+    def lane(self, engine: Engine) -> Callable[[Iterator[_Given]], Iterator[Future[Result]]]:
+        """Restores on ``engine`` what it is given: one photo at a time, or several where that pays."""
+
+        def lane(given: Iterator[_Given]) -> Iterator[Future[Result]]:
+            begun: deque[_Begun] = deque()
+            for job, reading in given:
+                begun.append(self._begin(job, reading.result(), engine))
+                under_way = [photo.started.under_way for photo in begun if photo.started]
+                while begun and (len(begun) > self._workers or not engine.hungry(sum(under_way))):
+                    yield begun.popleft().finish()
+                    under_way = [photo.started.under_way for photo in begun if photo.started]
+            while begun:
+                yield begun.popleft().finish()
+
+        return lane
+
+    def _begin(self, job: Job, read: _Read, engine: Engine) -> _Begun:
+        photo = read.photo
+        if read.error is not None and read.error.kind == "exists":
+            return _Begun(lambda: _done(Result(job, "skipped", seconds=seconds_of())))
+        if photo is None:
+            return _Begun(lambda: _done(Result(job, "failed", read.error, seconds=seconds_of(read.seconds))))
+        height, width = photo.pixels.shape[:2]
+        began = time.perf_counter()
+
+        def failed(problem: Exception) -> Future[Result]:
+            if isinstance(problem, BackendError | WeightsError):
+                raise problem
+            if isinstance(problem, PhotoError):
+                problem = PhotoError(f"{shown(job.source)}: {problem}", kind=problem.kind)
+            error = _failure(problem, job.source, "restored")
+            seconds = seconds_of(read.seconds, time.perf_counter() - began)
+            return _done(Result(job, "failed", error, width, height, seconds=seconds))
+
+        def finish() -> Future[Result]:
+            try:
+                restored, details = started.wait()
+                glance = self._glance(photo, restored)
+            except Exception as problem:
+                return failed(problem)
+            seconds = seconds_of(read.seconds, details.seconds)
+            result = Result(job, "restored", None, width, height, details, seconds, glance)
+            return self._write(restored, read.original, result)
+
         try:
-            output.write(restored, job.target, read.original)
+            started = engine.start(photo, lambda done, total: self._progress(job, done, total))
         except Exception as problem:
-            if isinstance(problem, PhotoError) and problem.kind == "exists":
-                # Another run over the same folder was faster.
-                return Result(job, "skipped", seconds=_seconds(*spent, time.perf_counter() - begun))
-            error = _failure(problem, job.target, "written")
-            return Result(job, "failed", error, width, height, details, _seconds(*spent, time.perf_counter() - begun))
-        seconds = _seconds(*spent, time.perf_counter() - begun)
-        return Result(job, "restored", None, width, height, details, seconds, glance)
+            over = failed(problem)
+            return _Begun(lambda: over)
+        return _Begun(finish, started)
 
-    return writers.submit(write)
+    def _progress(self, job: Job, done: int, total: int) -> None:
+        if self.stop.is_set():
+            raise _Stopped
+        if self._on_progress is not None:
+            with self.telling:
+                self._on_progress(job, done, total)
+
+    def _glance(self, before: Photo, after: Photo) -> object:
+        if self._look is None:
+            return None
+        with self.telling:
+            return self._look(before, after)
+
+    def _write(self, photo: Photo, original: os.stat_result | None, result: Result) -> Future[Result]:
+        """Hand a photo to a writer as soon as one has room; ``result`` is what to tell when all goes well."""
+        job, spent = result.job, result.seconds
+
+        def write() -> Result:
+            begun = time.perf_counter()
+            try:
+                self._output.write(photo, job.target, original)
+                error = None
+            except Exception as problem:
+                error = _failure(problem, job.target, "written")
+            finally:
+                self._room.release()
+            seconds = seconds_of(spent["read"], spent["restore"], time.perf_counter() - begun)
+            if error is None:
+                return replace(result, seconds=seconds)
+            if error.kind == "exists":
+                # Another run over the same folder was faster.
+                return Result(job, "skipped", seconds=seconds)
+            return replace(result, status="failed", error=error, glance=None, seconds=seconds)
+
+        self._room.acquire()
+        return self._writers.submit(write)
 
 
 def _failure(problem: Exception, path: Path, verb: str) -> RestoreError:
@@ -301,77 +290,7 @@ def _failure(problem: Exception, path: Path, verb: str) -> RestoreError:
     return error
 
 
-def _seconds(read: float, restore: float, write: float) -> dict[str, float]:
-    return {"read": read, "restore": restore, "write": write, "total": read + restore + write}
-
-
 def _done(result: Outcome) -> Future[Outcome]:
     future: Future[Outcome] = Future()
     future.set_result(result)
     return future
-
-
-def _failed(source: Path, error: RestoreError) -> Result:
-    return Result(Job(source, source), "failed", error, seconds=_seconds(0, 0, 0))
-
-
-def _is_output(path: Path, ending: str) -> bool:
-    """Whether an earlier run made it of a photo that is still there."""
-    return any(os.path.exists(source) for source in _sources_of(path, ending))
-
-
-def _sources_of(path: Path, ending: str) -> list[Path]:
-    """What ``path`` would have been made from, if it is the output of an earlier run."""
-    if not path.stem.endswith(ending) or path.stem == ending:
-        return []
-    stem = path.stem.removesuffix(ending)
-    suffixes = [path.suffix, *sorted(PHOTO_SUFFIXES), *sorted(suffix.upper() for suffix in PHOTO_SUFFIXES)]
-    return [path.with_name(stem + suffix) for suffix in suffixes]
-
-
-def _format_named(format: str) -> str:
-    return "jpeg" if format == "jpg" else format
-
-
-def _target(source: Path, place: str | Path, ending: str, out: Path | None, format: str) -> Path:
-    if format == "same":
-        successor = SUCCESSORS.get(format_of(source) or "")
-        suffix = source.suffix if successor is None else SUFFIXES[successor]
-    else:
-        suffix = SUFFIXES[_format_named(format)]
-    if out is None:
-        return source.with_name(source.stem + ending + suffix)
-    return (out / place).with_suffix(suffix)
-
-
-def _real(path: Path) -> Path:
-    """Without links on the way; as good as can be where they lead round in a circle."""
-    return Path(os.path.realpath(path))
-
-
-def _check(jobs: dict[tuple[Path, Path], Job], overwrite: bool) -> None:
-    """Raise :class:`UsageError` where an output would replace an input or another output."""
-    places = Places()
-    sources: dict[Place, list[tuple[Path, Job]]] = {}
-    targets: dict[Place, list[tuple[Path, Job]]] = {}
-    for (source, _), job in jobs.items():
-        sources.setdefault(places.of(source).folded(), []).append((source, job))
-    for (source, target), job in jobs.items():
-        folded = places.of(target).folded()
-        for other, earlier in targets.get(folded, ()):
-            if places.are_one(other, target):
-                raise UsageError(
-                    f"{shown(earlier.source)} and {shown(job.source)} would both become {shown(job.target)}: "
-                    "restore them one by one, or into different folders"
-                )
-        targets.setdefault(folded, []).append((target, job))
-        for other, owner in sources.get(folded, ()):
-            if other == source and not overwrite and places.are_one(other, target):
-                raise UsageError(
-                    f"{shown(job.source)} would be replaced by its own output: give another --out, or --overwrite"
-                )
-            if other != source and places.are_one(other, target):
-                raise UsageError(
-                    f"the output of {shown(job.source)} would replace the input {shown(owner.source)}: "
-                    "give another --out"
-                )

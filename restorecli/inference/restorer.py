@@ -1,49 +1,25 @@
-"""One photo in, the restored photo out: tile size, thumbnail, colour and alpha rules."""
+"""What Python programs use: photos, arrays, Pillow images and paths in, the same out, restored."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from restorecli.errors import BackendError, PhotoError, UsageError
-from restorecli.inference.backends import Backend, open_backend
+from restorecli.errors import PhotoError, UsageError
+from restorecli.inference.backends import open_backend
 from restorecli.inference.backends.selection import check_names
-from restorecli.inference.footprint import Ledger, plan_for
+from restorecli.inference.engine import Details, Engine, Progress
 from restorecli.inference.many import restore_each
-from restorecli.inference.stitch import run_plan
-from restorecli.inference.tiling import Plan
 from restorecli.models.descriptor import TASKS
-from restorecli.photo import Photo, read_photo, transparency
-from restorecli.photo.stamp import stamped
+from restorecli.photo import Photo, read_photo
 from restorecli.weights import Weights, resolve
 
 Array = TypeVar("Array", bound=np.ndarray)
-Progress = Callable[[int, int], None]
 ManyProgress = Callable[[int, int | None], None]
-
-
-@dataclass(frozen=True)
-class Details:
-    """How one photo was restored."""
-
-    backend: str
-    device: str
-    """The one that really ran: ``cpu`` or ``cuda:N``."""
-    precision: str
-    tile: int
-    """The edge asked for, or with ``auto`` the longest edge of what one tile contributes; in pixels."""
-    tiles: int
-    """How many tiles were computed."""
-    seconds: float
-    notes: tuple[str, ...]
-    """Anything that went otherwise than planned, one sentence each."""
 
 
 def check_arguments(
@@ -115,16 +91,17 @@ class Restorer:
         self.task = task
         given = weights if weights is None or isinstance(weights, Weights) else str(weights)
         self.weights = given if isinstance(given, Weights) else resolve(given, task)
-        self.backend: Backend = open_backend(
-            self.weights, backend=backend, device=device, precision=precision, work=work
+        opened = open_backend(self.weights, backend=backend, device=device, precision=precision, work=work)
+        self.engine = Engine(
+            self.weights,
+            opened,
+            tile=tile,
+            max_memory=max_memory,
+            neighbours=neighbours,
+            strength=float(strength),
+            stamp=stamp,
         )
-        self._tile = tile
-        self._max_memory = max_memory
-        self._neighbours = neighbours
-        self._ledger = Ledger()
-        self._strength = float(strength)
-        self._stamp = stamp
-        self._exact: Backend | None = None
+        self.backend = opened
 
     @overload
     def restore(self, photo: Photo | str | Path, *, progress: Progress | None = None) -> Photo: ...
@@ -216,39 +193,7 @@ class Restorer:
 
         ``progress`` and errors as for :meth:`restore`.
         """
-        started = time.perf_counter()
-        tiles = self._plan(photo.pixels)
-        self._ledger.used(tiles, self.backend)
-        pixels = transparency.filled(photo.pixels, photo.alpha)
-        outcome = run_plan(
-            pixels,
-            self._thumbnail(pixels),
-            tiles,
-            self.backend,
-            strength=self._strength,
-            exact_backend=self._exact_backend,
-            progress=progress,
-        )
-        notes = []
-        if outcome.halvings:
-            notes.append(f"memory ran out, tiles were halved {outcome.halvings} times")
-        if outcome.repeated:
-            notes.append(f"{outcome.repeated} tiles were not finite in {self.backend.precision} and ran again in fp32")
-        longest = max(max(tile.core.height, tile.core.width) for tile in tiles.tiles)
-        edge = longest if self._tile == "auto" else int(self._tile)
-        details = Details(
-            backend=self.backend.name,
-            device=self.backend.device,
-            precision=self.backend.precision,
-            tile=max(1, edge >> outcome.halvings),
-            tiles=outcome.tiles,
-            seconds=time.perf_counter() - started,
-            notes=tuple(notes),
-        )
-        restored = replace(photo, pixels=transparency.kept(outcome.pixels, photo.pixels, photo.alpha))
-        if self._stamp:
-            restored = stamped(restored, f"{self.task} with {self.weights.name}, strength {self._strength:g}")
-        return restored, details
+        return self.engine.start(photo, progress).wait()
 
     def _restore_array(self, array: np.ndarray, progress: Progress | None) -> np.ndarray:
         if array.dtype not in (np.uint8, np.uint16) or array.size == 0:
@@ -264,31 +209,6 @@ class Restorer:
         restored = self.restore_photo(Photo(array[..., :colours], alpha), progress)[0].pixels
         return restored if alpha is None else np.dstack([restored, alpha])
 
-    def _plan(self, pixels: np.ndarray) -> Plan:
-        taken = self._ledger.taken(pixels, self._neighbours)
-        return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=taken)
-
-    def _thumbnail(self, pixels: np.ndarray) -> np.ndarray:
-        """The whole photo at (S, S, 3), float32 in [0, 1]; each value the mean of the area that it stands for."""
-        edge = max(1, self.backend.descriptor.thumbnail)
-        height, width = pixels.shape[:2]
-        # A float copy of the photo would take four times its memory; from 1,024 pixels on rounding averages out.
-        small = _resized(pixels, min(height, 1024), min(width, 1024), cv2.INTER_AREA)
-        small = small.astype(np.float32) / np.iinfo(pixels.dtype).max
-        small = _resized(small, min(height, edge), min(width, edge), cv2.INTER_AREA)
-        small = _resized(small, edge, edge, cv2.INTER_LINEAR)
-        return np.array(np.broadcast_to(small, (edge, edge, 3)), order="C")
-
-    def _exact_backend(self) -> Backend | None:
-        """The same weights in fp32, for tiles that are not finite; None when they are fp32 already or not to be had."""
-        if self._exact is None and self.backend.precision != "fp32":
-            name = "torch" if self.weights.path.suffix == ".safetensors" else self.backend.name
-            try:
-                self._exact = open_backend(self.weights, backend=name, device=self.backend.device, precision="fp32")
-            except BackendError:
-                return None
-        return self._exact
-
 
 def _of_known_mode(image: Image.Image) -> Image.Image:
     """The image in mode L, LA, RGB, RGBA or I;16; :class:`UsageError` where only a guess could bring it there."""
@@ -300,8 +220,3 @@ def _of_known_mode(image: Image.Image) -> Image.Image:
     if mode == "La":
         return image.convert("LA")
     return image if mode in ("L", "LA", "RGB", "RGBA", "I;16") else image.convert("RGB")
-
-
-def _resized(pixels: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
-    # OpenCV drops an axis of one channel.
-    return cv2.resize(pixels, (width, height), interpolation=interpolation).reshape(height, width, -1)

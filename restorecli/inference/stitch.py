@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from restorecli.errors import PhotoError
-from restorecli.inference.backends import Backend, NotFinite, OutOfMemory, Pending
+from restorecli.inference.backends import Backend, NotFinite, OutOfMemory, Pending, Window
+from restorecli.inference.runs import Runs
 from restorecli.inference.tiling import Box, Plan, Tile, halve, margin_index
 
 # BT.601: what a grey photo of the restored colours would show.
@@ -33,29 +34,33 @@ class Outcome:
     """How many tiles were not finite and were computed again in fp32."""
 
 
-def run_plan(
+def start_plan(
     pixels: np.ndarray,
     thumbnail: np.ndarray,
     plan: Plan,
-    backend: Backend,
+    runs: Runs,
     *,
     strength: float = 1.0,
     exact_backend: Callable[[], Backend | None] = lambda: None,
     progress: Callable[[int, int], None] | None = None,
-) -> Outcome:
-    """Restore ``pixels``, (H, W, C) uint8 or uint16 with C = 1 or 3, tile by tile.
+) -> Stitching:
+    """Begin to restore ``pixels``, (H, W, C) uint8 or uint16 with C = 1 or 3, tile by tile.
 
-    The result is ``pixels + strength * (restored - pixels)``. A tile that is not finite is computed again by
-    ``exact_backend()``, an fp32 one, when there is one. When memory runs out, this tile and those still to come are
-    halved, finished ones are kept. ``progress`` is told the pixels done and the pixels in all.
+    As many windows are started as are worth starting before the first is waited for. The result is
+    ``pixels + strength * (restored - pixels)``. A tile that is not finite is computed again by ``exact_backend()``, an
+    fp32 one, when there is one. When memory runs out, this tile and those still to come are halved, finished ones are
+    kept. ``progress`` is told the pixels done and the pixels in all.
 
     Raises :class:`PhotoError` of kind ``out_of_memory`` when even small tiles are too large, and ``not_finite`` when
-    the network gives no numbers in fp32 either.
+    the network gives no numbers in fp32 either; so does waiting for the rest, :meth:`Stitching.whole`.
     """
-    return _Run(pixels, thumbnail, plan, backend, strength, exact_backend, progress).whole()
+    begun = Stitching(pixels, thumbnail, plan, runs, strength, exact_backend, progress)
+    if runs.eager:
+        begun.fill()
+    return begun
 
 
-class _Run:
+class Stitching:
     """One photo on its way through its plan."""
 
     def __init__(
@@ -63,13 +68,13 @@ class _Run:
         pixels: np.ndarray,
         thumbnail: np.ndarray,
         plan: Plan,
-        backend: Backend,
+        runs: Runs,
         strength: float,
         exact_backend: Callable[[], Backend | None],
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        self._pixels, self._thumbnail, self._plan, self._strength = pixels, thumbnail, plan, strength
-        self._backend, self._exact_backend, self._progress = backend, exact_backend, progress
+        self._pixels, self._thumbnail, self.plan, self._strength = pixels, thumbnail, plan, strength
+        self._runs, self._exact_backend, self._progress = runs, exact_backend, progress
         self._rows = margin_index(pixels.shape[0], plan.height)
         self._columns = margin_index(pixels.shape[1], plan.width)
         self._result = np.empty_like(pixels)
@@ -78,22 +83,30 @@ class _Run:
         self._started: deque[tuple[Tile, Pending]] = deque()
         self._tiles = self._halvings = self._repeated = self._done = 0
 
+    @property
+    def under_way(self) -> int:
+        """Pixels of the windows that are started and not waited for."""
+        return sum(tile.window.pixels for tile, _ in self._started)
+
+    def fill(self) -> None:
+        """Start as many windows as are worth it before the first is waited for."""
+        while self._waiting and len(self._started) <= self._runs.ahead(self._waiting[0].window.pixels):
+            self._start(self._waiting.popleft())
+
     def whole(self) -> Outcome:
-        while self._waiting or self._started:
-            if self._waiting and len(self._started) <= self._backend.ahead:
-                self._start(self._waiting.popleft())
-            else:
-                self._finish(*self._started.popleft())
+        """Restore what is left and give the photo; called once."""
+        self.fill()
+        while self._started:
+            self._finish(*self._started.popleft())
+            self.fill()
         return Outcome(self._result, self._tiles, self._halvings, self._repeated)
 
     def _start(self, tile: Tile) -> None:
-        if tile.window.pixels > self._largest and (parts := halve(tile, self._plan)):
+        if tile.window.pixels > self._largest and (parts := halve(tile, self.plan)):
             self._waiting.extendleft(reversed(parts))
             return
         try:
-            self._started.append((tile, self._begun(self._backend, tile)))
-        except NotFinite:
-            self._repeat(tile)
+            self._started.append((tile, self._runs.start(self._window(tile), self._strength)))
         except (OutOfMemory, MemoryError) as error:
             # What others of this photo hold is worth waiting for before its tiles are cut up.
             if self._started:
@@ -117,7 +130,8 @@ class _Run:
         try:
             if backend is None:
                 raise NotFinite
-            restored = self._begun(backend, tile)()
+            (pending,) = backend.start([self._window(tile)], self._strength)
+            restored = pending()
         except NotFinite as error:
             raise PhotoError(
                 "the network gave values that are no numbers; try --precision fp32, or other weights",
@@ -130,7 +144,7 @@ class _Run:
             self._keep(tile, restored)
 
     def _halve(self, tile: Tile, error: BaseException) -> None:
-        parts = halve(tile, self._plan)
+        parts = halve(tile, self.plan)
         if not parts:
             height, width = self._pixels.shape[:2]
             raise PhotoError(
@@ -142,14 +156,14 @@ class _Run:
         self._halvings += 1
         self._waiting.extendleft(reversed(parts))
 
-    def _begun(self, backend: Backend, tile: Tile) -> Pending:
-        window, place = self._cut_out(tile.window), self._place_of(tile.window)
-        if window.shape[2] == 3:
-            return backend.start(window, self._thumbnail, place, self._strength)
-        # Grey is in all three channels; 16 bits, so that weighing the colours is all that is rounded.
-        if window.dtype == np.uint8:
-            window = window.astype(np.uint16) * 257
-        return backend.start(np.repeat(window, 3, axis=2), self._thumbnail, place, self._strength)
+    def _window(self, tile: Tile) -> Window:
+        pixels, place = self._cut_out(tile.window), self._place_of(tile.window)
+        if pixels.shape[2] == 1:
+            # Grey is in all three channels; 16 bits, so that weighing the colours is all that is rounded.
+            if pixels.dtype == np.uint8:
+                pixels = pixels.astype(np.uint16) * 257
+            pixels = np.repeat(pixels, 3, axis=2)
+        return Window(pixels, self._thumbnail, place)
 
     def _place_of(self, window: Box) -> np.ndarray:
         """The window's top, left, bottom and right in shares of the photo's sides; its margin lies beyond 1."""
@@ -178,4 +192,4 @@ class _Run:
         self._tiles += 1
         self._done += core.pixels
         if self._progress is not None:
-            self._progress(self._done, self._plan.height * self._plan.width)
+            self._progress(self._done, self.plan.height * self.plan.width)

@@ -88,7 +88,7 @@ def test_bf16_is_close_to_fp32(task: str, backend: str, weights_files: dict[str,
 def test_results_are_not_overwritten_by_the_next(backend: str, weights_files: dict[str, Path]) -> None:
     photo, thumbnail, place = example(32, 32)
     engine = opened("derain", weights_files, backend)
-    first = engine.start(photo, thumbnail, place, 1.0)()
+    first = run(engine, photo, thumbnail, place)
     kept = first.copy()
     run(engine, 65535 - photo, thumbnail, place)
     assert np.array_equal(first, kept)
@@ -105,7 +105,7 @@ def test_values_that_are_no_numbers_are_told_of(value: float, weights_files: dic
     restored = planes(photo)
     restored[0, 1, 5, 7] = value
     with pytest.raises(NotFinite):
-        levels_of(restored, photo, planes(photo), 1.0)
+        levels_of(restored[0], photo, planes(photo)[0], 1.0)
 
 
 def test_onnx_backends_leave_torch_alone_and_send_nothing(weights_files: dict[str, Path], tmp_path: Path) -> None:

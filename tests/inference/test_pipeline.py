@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from restorecli.errors import BackendError, UsageError
-from restorecli.inference.pipeline import Job, Result, plan_jobs, run
+from restorecli.inference.engine import Details, Engine
+from restorecli.inference.jobs import Job, Result, plan_jobs
+from restorecli.inference.pipeline import run
 from restorecli.inference.restorer import Restorer
 from restorecli.photo import Photo, read_photo, write_photo
 from tests.small import noise
@@ -137,20 +139,24 @@ def test_an_input_is_known_by_any_of_its_paths(tmp_path: Path) -> None:
         targets([tmp_path / "a.jpg", tmp_path / "in" / "a.jpg"], tmp_path / "link", overwrite=True)
 
 
+def new_engine(weights_files: dict[str, Path]) -> Engine:
+    return Restorer("derain", weights=str(weights_files["derain"]), device="cpu", precision="fp32").engine
+
+
 @pytest.fixture(scope="module")
-def restorer(weights_files: dict[str, Path]) -> Restorer:
-    return Restorer("derain", weights=str(weights_files["derain"]), device="cpu", precision="fp32")
+def engine(weights_files: dict[str, Path]) -> Engine:
+    return new_engine(weights_files)
 
 
-def run_all(jobs: list[Job], restorer: Restorer, **options: object) -> list[Result]:
+def run_all(jobs: list[Job], *engines: Engine, **options: object) -> list[Result]:
     results: list[Result] = []
     values = {"overwrite": False, "format": "same", "quality": 95, "workers": 2, "max_pixels": 10**6} | options
-    run(jobs, restorer, on_result=results.append, **values)  # type: ignore[arg-type]
+    run(jobs, engines, on_result=results.append, **values)  # type: ignore[arg-type]
     return results
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_broken_photo_stops_no_other(workers: int, restorer: Restorer, tmp_path: Path) -> None:
+def test_a_broken_photo_stops_no_other(workers: int, engine: Engine, tmp_path: Path) -> None:
     sources = [tmp_path / f"{index}.png" for index in range(6)]
     for index, path in enumerate(sources):
         write_photo(Photo(noise(40, 50, seed=index)), path)
@@ -158,7 +164,7 @@ def test_a_broken_photo_stops_no_other(workers: int, restorer: Restorer, tmp_pat
     sources[3].write_bytes(sources[2].read_bytes()[:200])
     touch(tmp_path / "out" / "4.png" / "in the way")
     jobs = [Job(path, tmp_path / "out" / path.name) for path in sources]
-    results = run_all(jobs, restorer, workers=workers, overwrite=True)
+    results = run_all(jobs, engine, workers=workers, overwrite=True)
     assert [result.job for result in results] == jobs
     assert [result.status for result in results] == ["restored", "failed", "restored", "failed", "failed", "restored"]
     assert [result.error.kind for result in results if result.error] == ["empty", "truncated", "unwritable"]
@@ -166,40 +172,58 @@ def test_a_broken_photo_stops_no_other(workers: int, restorer: Restorer, tmp_pat
     done = results[0]
     assert (done.width, done.height) == (50, 40) and done.details is not None and done.details.device == "cpu"
     assert set(done.seconds) == {"read", "restore", "write", "total"}
-    assert np.array_equal(read_photo(jobs[0].target).pixels, restorer.restore(noise(40, 50, seed=0)))
+    assert np.array_equal(
+        read_photo(jobs[0].target).pixels, engine.start(Photo(noise(40, 50, seed=0))).wait()[0].pixels
+    )
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["0.png", "2.png", "4.png", "5.png"]
 
 
-def test_the_same_call_again_finishes_what_is_missing(restorer: Restorer, tmp_path: Path) -> None:
+def test_the_same_call_again_finishes_what_is_missing(engine: Engine, tmp_path: Path) -> None:
     jobs = [Job(tmp_path / f"{index}.png", tmp_path / "out" / f"{index}.jpg") for index in range(3)]
     for job in jobs:
         write_photo(Photo(noise(30, 20)), job.source)
-    assert [result.status for result in run_all(jobs, restorer, format="jpg")] == ["restored"] * 3
+    assert [result.status for result in run_all(jobs, engine, format="jpg")] == ["restored"] * 3
     jobs[1].target.unlink()
     before = jobs[0].target.stat().st_mtime_ns
-    assert [result.status for result in run_all(jobs, restorer, format="jpg")] == ["skipped", "restored", "skipped"]
+    assert [result.status for result in run_all(jobs, engine, format="jpg")] == ["skipped", "restored", "skipped"]
     assert jobs[0].target.stat().st_mtime_ns == before
     assert read_photo(jobs[1].target).format == "jpeg"
-    assert [result.status for result in run_all(jobs, restorer, format="jpg", overwrite=True)] == ["restored"] * 3
+    assert [result.status for result in run_all(jobs, engine, format="jpg", overwrite=True)] == ["restored"] * 3
 
 
-def test_photos_above_the_limit_are_refused(restorer: Restorer, tmp_path: Path) -> None:
+def test_photos_above_the_limit_are_refused(engine: Engine, tmp_path: Path) -> None:
     write_photo(Photo(noise(40, 50)), tmp_path / "a.png")
-    (result,) = run_all([Job(tmp_path / "a.png", tmp_path / "b.png")], restorer, max_pixels=1999)
+    (result,) = run_all([Job(tmp_path / "a.png", tmp_path / "b.png")], engine, max_pixels=1999)
     assert result.error is not None and result.error.kind == "too_large"
 
 
-class Failing:
-    """A restorer that fails on the second photo."""
+class Fake:
+    """An engine that gives photos back as they are."""
+
+    under_way = 0
+
+    def start(self, photo: Photo, progress: object = None) -> Fake:
+        self.photo = photo
+        return self
+
+    def wait(self) -> tuple[Photo, Details]:
+        return self.photo, Details("fake", "cpu", "fp32", tile=16, tiles=1, seconds=0.0, notes=())
+
+    def hungry(self, under_way: int) -> bool:
+        return False
+
+
+class Failing(Fake):
+    """An engine that fails on the second photo."""
 
     def __init__(self, error: BaseException) -> None:
         self.error, self.count = error, 0
 
-    def restore_photo(self, photo: Photo, progress: object = None) -> tuple[Photo, None]:
+    def wait(self) -> tuple[Photo, Details]:
         self.count += 1
         if self.count == 2:
             raise self.error
-        return photo, None
+        return super().wait()
 
 
 def failing_jobs(folder: Path) -> list[Job]:
@@ -223,7 +247,7 @@ def test_what_ends_the_run_leaves_finished_photos_whole(error: BaseException, tm
     with pytest.raises(type(error)):
         run(
             jobs,
-            Failing(error),  # type: ignore[arg-type]
+            [Failing(error)],  # type: ignore[arg-type]
             overwrite=False,
             format="same",
             quality=95,
@@ -235,21 +259,21 @@ def test_what_ends_the_run_leaves_finished_photos_whole(error: BaseException, tm
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.png"]
 
 
-def test_progress_ends_at_the_whole_photo(restorer: Restorer, tmp_path: Path) -> None:
+def test_progress_ends_at_the_whole_photo(engine: Engine, tmp_path: Path) -> None:
     jobs = failing_jobs(tmp_path)[:2]
     seen: list[tuple[Job, int, int]] = []
-    run_all(jobs, restorer, on_progress=lambda *values: seen.append(values))
+    run_all(jobs, engine, on_progress=lambda *values: seen.append(values))
     assert [job for job, _, _ in seen] == jobs
     assert all(done == total for _, done, total in seen)
 
 
-def test_names_and_folders_that_cannot_be_end_no_run(restorer: Restorer, tmp_path: Path) -> None:
+def test_names_and_folders_that_cannot_be_end_no_run(engine: Engine, tmp_path: Path) -> None:
     jobs = failing_jobs(tmp_path)
     jobs[1] = Job(jobs[1].source, tmp_path / ("n" * 300 + ".png"))
     (tmp_path / "loop").symlink_to("loop")
     jobs[2] = Job(jobs[2].source, tmp_path / "loop" / "2.png")
     jobs[3] = Job(tmp_path / "loop", jobs[3].target)
-    results = run_all(jobs, restorer)
+    results = run_all(jobs, engine)
     assert [result.status for result in results] == ["restored", "failed", "failed", "failed", "restored"]
     assert [result.error.kind for result in results if result.error] == ["unwritable", "unwritable", "unreadable"]
 
@@ -259,11 +283,11 @@ def test_nothing_is_made_where_a_disk_was_taken_out(tmp_path: Path) -> None:
     jobs = [Job(job.source, disk / "out" / job.source.name) for job in failing_jobs(tmp_path)]
     disk.mkdir()
 
-    class TakesOut:
-        def restore_photo(self, photo: Photo, progress: object = None) -> tuple[Photo, None]:
+    class TakesOut(Fake):
+        def wait(self) -> tuple[Photo, Details]:
             if disk.exists():
                 disk.rename(tmp_path / "taken out")
-            return photo, None
+            return super().wait()
 
     results = run_all(jobs, TakesOut())  # type: ignore[arg-type]
     assert {result.status for result in results} == {"failed"}
@@ -271,28 +295,28 @@ def test_nothing_is_made_where_a_disk_was_taken_out(tmp_path: Path) -> None:
     assert not disk.exists()
 
 
-def test_what_a_killed_run_was_writing_is_removed_even_if_all_is_done(restorer: Restorer, tmp_path: Path) -> None:
+def test_what_a_killed_run_was_writing_is_removed_even_if_all_is_done(engine: Engine, tmp_path: Path) -> None:
     jobs = failing_jobs(tmp_path)
-    run_all(jobs, restorer)
+    run_all(jobs, engine)
     (tmp_path / "out" / ".restore-0123456789abcdef.tmp").write_bytes(b"half")
-    assert {result.status for result in run_all(jobs, restorer)} == {"skipped"}
+    assert {result.status for result in run_all(jobs, engine)} == {"skipped"}
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{index}.png" for index in range(5)]
 
 
 def test_a_photo_that_another_run_finished_meanwhile_is_skipped(tmp_path: Path) -> None:
     (job, *_) = failing_jobs(tmp_path)
 
-    class Slow:
-        def restore_photo(self, photo: Photo, progress: object = None) -> tuple[Photo, None]:
+    class Slow(Fake):
+        def wait(self) -> tuple[Photo, Details]:
             touch(job.target)
-            return photo, None
+            return super().wait()
 
     (result,) = run_all([job], Slow())  # type: ignore[arg-type]
     assert (result.status, result.error, job.target.read_bytes()) == ("skipped", None, b"")
 
 
-def test_a_photo_is_never_taken_for_what_a_killed_run_left(restorer: Restorer, tmp_path: Path) -> None:
+def test_a_photo_is_never_taken_for_what_a_killed_run_left(engine: Engine, tmp_path: Path) -> None:
     source = tmp_path / ".restore-0123456789abcdef.tmp"
     write_photo(Photo(noise(30, 20)), source, format="png")
-    (result,) = run_all([Job(source, tmp_path / "a.png")], restorer)
+    (result,) = run_all([Job(source, tmp_path / "a.png")], engine)
     assert result.status == "restored" and source.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from restorecli.errors import PhotoError, UsageError, WeightsError
 from restorecli.hardware import cpu_has_fast_bf16
 from restorecli.inference import footprint
-from restorecli.inference.backends import NotFinite
+from restorecli.inference.backends import NotFinite, Pending, Window, failing
 from restorecli.inference.footprint import bytes_per_pixel
 from restorecli.inference.measure import Setting, measure
 from restorecli.inference.restorer import Restorer
@@ -182,7 +183,7 @@ def test_the_memory_bound_chooses_the_tile(weights_files: dict[str, Path], monke
         restorer = Restorer(
             "derain", weights=str(weights_files["derain"]), device="cpu", precision="fp32", max_memory=bound, tile=tile
         )
-        found = restorer._plan(pixels)
+        found = restorer.engine.plan(pixels)
         assert bound is None or (
             found.window_pixels * bytes_per_pixel(restorer.backend.descriptor, "fp32") + held + 2 * pixels.nbytes
             <= bound
@@ -215,9 +216,9 @@ def test_the_memory_bound_is_kept(backend: str, weights_files: dict[str, Path]) 
 def test_the_thumbnail_is_the_mean_of_areas(derain: Restorer) -> None:
     pixels = noise(640, 1280, 3, np.uint16)
     blocks = pixels.reshape(64, 10, 64, 20, 3).mean(axis=(1, 3)) / 65535
-    assert np.abs(derain._thumbnail(pixels) - blocks).max() < 0.02
+    assert np.abs(derain.engine.thumbnail(pixels) - blocks).max() < 0.02
     for size in [(1, 1), (7, 1000), (63, 65)]:
-        small = derain._thumbnail(noise(*size, 1))
+        small = derain.engine.thumbnail(noise(*size, 1))
         assert small.shape == (64, 64, 3) and small.dtype == np.float32 and small.flags.c_contiguous
         assert 0 <= small.min() <= small.max() <= 1
 
@@ -225,8 +226,8 @@ def test_the_thumbnail_is_the_mean_of_areas(derain: Restorer) -> None:
 def test_tiles_that_are_not_finite_are_noted(weights_files: dict[str, Path]) -> None:
     restorer = Restorer("derain", weights=str(weights_files["derain"]), backend="torch", device="cpu", precision="bf16")
 
-    def broken(*window: object) -> object:
-        raise NotFinite
+    def broken(windows: Sequence[Window], strength: float) -> list[Pending]:
+        return [failing(NotFinite()) for _ in windows]
 
     restorer.backend.start = broken  # type: ignore[method-assign]
     _, details = restorer.restore_photo(Photo(noise(60, 70)))

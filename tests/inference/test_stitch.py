@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 
 from restorecli.errors import PhotoError
-from restorecli.inference.backends import NotFinite, OutOfMemory, Pending
-from restorecli.inference.stitch import run_plan
-from restorecli.inference.tiling import plan
+from restorecli.inference.backends import NotFinite, OutOfMemory, Pending, Window
+from restorecli.inference.runs import Runs
+from restorecli.inference.stitch import Outcome, start_plan
+from restorecli.inference.tiling import Plan, plan
 from restorecli.models.descriptor import Descriptor
 from tests.small import noise
 
@@ -16,7 +20,7 @@ THUMBNAIL = np.zeros((16, 16, 3), np.float32)
 
 
 class Inverter:
-    """Gives the negative; cannot hold more than ``limit`` pixels, and the calls in ``broken`` are not finite.
+    """Gives the negative; cannot hold more than ``limit`` pixels, and the windows in ``broken`` are not finite.
 
     With ``ahead`` windows are computed only when they are waited for, and all that are under way take memory.
     """
@@ -24,34 +28,44 @@ class Inverter:
     name, device, precision = "fake", "cpu", "bf16"
     descriptor = Descriptor("derain", "fake", stride=8, halo=16, thumbnail=16)
 
-    def __init__(self, limit: int = 10**9, broken: tuple[int, ...] = (), ahead: int = 0) -> None:
-        self.limit, self.broken, self.ahead = limit, broken, ahead
+    def __init__(self, limit: int = 10**9, broken: tuple[int, ...] = (), ahead: int = 0, together: int = 1) -> None:
+        self.limit, self.broken, self.ahead, self.together = limit, broken, ahead, together
         self.calls: list[tuple[int, int]] = []
+        self.runs: list[int] = []
         self.held = 0
 
-    def start(self, window: np.ndarray, thumbnail: np.ndarray, place: np.ndarray, strength: float) -> Pending:
-        height, width = window.shape[:2]
-        assert height % 8 == 0 and width % 8 == 0 and window.shape[2] == 3
-        assert place.shape == (4,) and place.dtype == np.float32 and (place >= 0).all() and (place <= 8).all()
-        if self.held + height * width > self.limit:
+    def start(self, windows: Sequence[Window], strength: float) -> list[Pending]:
+        height, width = windows[0].pixels.shape[:2]
+        if self.held + len(windows) * height * width > self.limit:
             raise OutOfMemory
-        self.calls.append((height, width))
-        self.held += height * width
-        assert self.held <= (self.ahead + 1) * max(high * wide for high, wide in self.calls)
+        self.runs.append(len(windows))
+        return [self._start(window, strength) for window in windows]
+
+    def _start(self, window: Window, strength: float) -> Pending:
+        pixels, place, size = window.pixels, window.place, window.pixels.shape[:2]
+        assert size[0] % 8 == 0 and size[1] % 8 == 0 and pixels.shape[2] == 3
+        assert place.shape == (4,) and place.dtype == np.float32 and (place >= 0).all() and (place <= 8).all()
+        self.calls.append(size)
+        self.held += size[0] * size[1]
+        assert self.held <= (self.ahead + 1) * self.together * max(high * wide for high, wide in self.calls)
         broken = len(self.calls) - 1 in self.broken
 
         def wait() -> np.ndarray:
-            self.held -= height * width
+            self.held -= size[0] * size[1]
             if broken:
                 raise NotFinite
-            top = np.iinfo(window.dtype).max
-            blended = window + strength * (top - 2.0 * window)
-            return np.rint(blended).astype(window.dtype)
+            top = np.iinfo(pixels.dtype).max
+            blended = pixels + strength * (top - 2.0 * pixels)
+            return np.rint(blended).astype(pixels.dtype)
 
         return wait
 
     def free_memory(self) -> int | None:
         return None
+
+
+def run_plan(pixels: np.ndarray, thumbnail: np.ndarray, tiles: Plan, backend: Inverter, **options: Any) -> Outcome:
+    return start_plan(pixels, thumbnail, tiles, Runs(backend, pixels=10**6), **options).whole()
 
 
 def tiles_of(pixels: np.ndarray, tile: int = 128):

@@ -4,7 +4,19 @@ A backend knows nothing of photos, tiles or files, and it never changes the subj
 :class:`OutOfMemory` and leaves the rest to its caller.
 """
 
-from restorecli.inference.backends.base import Backend, NotFinite, OutOfMemory, Pending, run
+from restorecli.inference.backends.base import Backend, NotFinite, OutOfMemory, Pending, Window, failing, run
 from restorecli.inference.backends.selection import BACKENDS, DEVICES, PRECISIONS, open_backend
 
-__all__ = ["BACKENDS", "DEVICES", "PRECISIONS", "Backend", "NotFinite", "OutOfMemory", "Pending", "open_backend", "run"]
+__all__ = [
+    "BACKENDS",
+    "DEVICES",
+    "PRECISIONS",
+    "Backend",
+    "NotFinite",
+    "OutOfMemory",
+    "Pending",
+    "Window",
+    "failing",
+    "open_backend",
+    "run",
+]

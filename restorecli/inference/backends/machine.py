@@ -37,8 +37,19 @@ def free_main_memory() -> int | None:
 
 def has_cuda_driver() -> bool:
     """Whether it is worth the seconds of importing PyTorch to ask for a CUDA device."""
+    return _cuda_driver() is not None
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices this process may use."""
+    driver, count = _cuda_driver(), ctypes.c_int(0)
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _cuda_driver() -> ctypes.CDLL | None:
     try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+        return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
-        return False
-    return True
+        return None

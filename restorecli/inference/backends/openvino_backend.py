@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
-import numpy as np
-
 from restorecli.errors import BackendError, WeightsError
-from restorecli.inference.backends.base import OutOfMemory, Pending, levels, planes
+from restorecli.inference.backends.base import OutOfMemory, Pending, Window, feed, results
 from restorecli.inference.backends.machine import free_main_memory, threads
 from restorecli.inference.backends.openvino_place import READ, ReadAtPlace, split
 from restorecli.weights import Weights
@@ -24,6 +22,7 @@ class OpenVinoBackend:
 
     name = "openvino"
     ahead = 0
+    together = 1
 
     def __init__(self, weights: Weights, *, device: str, precision: str) -> None:
         """``device`` is ``auto`` or ``cpu``, or a device of OpenVINO: ``gpu``, ``gpu:N``, ``npu``.
@@ -79,13 +78,12 @@ class OpenVinoBackend:
         self._inputs = {name for entry in self._model.inputs for name in entry.get_names()}
         self._request = self._model.create_infer_request()
 
-    def start(self, window: np.ndarray, thumbnail: np.ndarray, place: np.ndarray, strength: float) -> Pending:
-        photo = planes(window)
-        feed = {"photo": photo, "thumbnail": planes(thumbnail), "place": place[None]}
+    def start(self, windows: Sequence[Window], strength: float) -> list[Pending]:
+        given = feed(windows)
         try:
             if self._read_at_place is not None:
-                feed[READ] = self._read_at_place(feed)
-            self._request.infer({key: feed[key] for key in feed.keys() & self._inputs}, share_inputs=True)
+                given[READ] = self._read_at_place(given)
+            self._request.infer({key: given[key] for key in given.keys() & self._inputs}, share_inputs=True)
             restored = self._request.get_output_tensor().data
         except MemoryError as error:
             raise OutOfMemory(str(error)) from error
@@ -93,9 +91,7 @@ class OpenVinoBackend:
             if "bad_alloc" in str(error) or "allocate" in str(error):
                 raise OutOfMemory(str(error)) from error
             raise BackendError(f"OpenVINO failed on {self.device}: {_reason(error)}") from error
-        # Made into levels at once, because the next window is computed into the same memory.
-        result = levels(restored, window, photo, strength)
-        return lambda: result
+        return results(restored, windows, given["photo"], strength)
 
     def free_memory(self) -> int | None:
         return free_main_memory() if self.device == "cpu" else None

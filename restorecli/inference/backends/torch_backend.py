@@ -8,18 +8,26 @@ windows are copied from and to memory that the device reads by itself, so the ho
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
 from restorecli.errors import BackendError
 from restorecli.hardware import cpu_has_fast_bf16, flushed_denormals
-from restorecli.inference.backends.base import NotFinite, OutOfMemory, Pending
+from restorecli.inference.backends.base import ENOUGH_TOGETHER, NotFinite, OutOfMemory, Pending, Window
 from restorecli.inference.backends.machine import free_main_memory, threads
 from restorecli.weights import Weights, load_network
 
-_TYPES = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.uint16}
+_TYPES = {
+    np.dtype(np.uint8): torch.uint8,
+    np.dtype(np.uint16): torch.uint16,
+    np.dtype(np.float32): torch.float32,
+}
+# Whether TF32 may be used is a setting of the whole process, and there may be a thread for each device.
+_STARTING = threading.Lock()
 
 
 class TorchBackend:
@@ -38,34 +46,31 @@ class TorchBackend:
         self.device = str(self._device)
         self.precision = _precision(precision, self._device, self.descriptor.dtypes)
         self._on_cuda = self._device.type == "cuda"
-        self.ahead = 1 if self._on_cuda else 0
+        self.ahead, self.together = (1, ENOUGH_TOGETHER) if self._on_cuda else (0, 1)
         if not self._on_cuda:
             torch.set_num_threads(threads())
         network = load_network(weights, self.precision)
         with self._errors():
             self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def start(self, window: np.ndarray, thumbnail: np.ndarray, place: np.ndarray, strength: float) -> Pending:
-        with self._errors():
-            # TF32 would turn fp32 into something else without a word.
-            tf32_off = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-            with flushed_denormals(), torch.inference_mode(), tf32_off:
-                levels, finite = self._restored(window, thumbnail, place, strength)
-                if not self._on_cuda:
-                    return lambda: _checked(levels, bool(finite))
-                landed = torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True)
-                landed.copy_(levels, non_blocking=True)
-                verdict = torch.empty((), dtype=torch.bool, pin_memory=True)
-                verdict.copy_(finite, non_blocking=True)
-                done = torch.cuda.Event()
-                done.record(torch.cuda.current_stream(self._device))
+    def start(self, windows: Sequence[Window], strength: float) -> list[Pending]:
+        with self._errors(), self._settings():
+            levels, finite = self._restored(windows, strength)
+            if not self._on_cuda:
+                return [partial(_checked, *found) for found in zip(levels, finite, strict=True)]
+            landed = torch.empty(levels.shape, dtype=levels.dtype, pin_memory=True)
+            landed.copy_(levels, non_blocking=True)
+            verdict = torch.empty(finite.shape, dtype=torch.bool, pin_memory=True)
+            verdict.copy_(finite, non_blocking=True)
+            done = torch.cuda.Event()
+            done.record(torch.cuda.current_stream(self._device))
 
-        def wait() -> np.ndarray:
+        def wait(index: int) -> np.ndarray:
             with self._errors():
                 done.synchronize()
-            return _checked(landed, bool(verdict))
+            return _checked(landed[index], verdict[index])
 
-        return wait
+        return [partial(wait, index) for index in range(len(windows))]
 
     def free_memory(self) -> int | None:
         if self._on_cuda:
@@ -73,28 +78,46 @@ class TorchBackend:
             return torch.cuda.mem_get_info(self._device)[0] + cached
         return free_main_memory()
 
-    def _restored(
-        self, window: np.ndarray, thumbnail: np.ndarray, place: np.ndarray, strength: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(H, W, 3) of the window's type, and whether all values were numbers; both on the device."""
-        top, kind = np.iinfo(window.dtype).max, _TYPES[window.dtype]
-        photo = self._picture(window).to(torch.float32).mul_(1 / top)
-        restored = self._network(photo, self._picture(thumbnail), self._there(place)[None])
+    def _restored(self, windows: Sequence[Window], strength: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, H, W, 3) of the windows' type, and (B,) whether all values were numbers; both on the device."""
+        kind = windows[0].pixels.dtype
+        top = np.iinfo(kind).max
+        photo = self._pictures([window.pixels for window in windows]).to(torch.float32).mul_(1 / top)
+        thumbnails = self._pictures([window.thumbnail for window in windows])
+        restored = self._network(photo, thumbnails, self._there([window.place for window in windows]))
         # The sum is a number exactly when all values are.
-        finite = restored.sum().isfinite()
+        finite = restored.sum(dim=(1, 2, 3)).isfinite()
         restored = restored.clamp_(0, 1)
         if strength != 1:
             restored = photo.lerp_(restored, strength)
-        return restored.mul_(top).round_().to(kind)[0].permute(1, 2, 0).contiguous(), finite
+        return restored.mul_(top).round_().to(_TYPES[kind]).permute(0, 2, 3, 1).contiguous(), finite
 
-    def _picture(self, image: np.ndarray) -> torch.Tensor:
-        """(H, W, 3) as (1, 3, H, W) on the device; seen so it is channels_last already."""
-        return self._there(image).permute(2, 0, 1)[None]
+    def _pictures(self, images: Sequence[np.ndarray]) -> torch.Tensor:
+        """Each (H, W, 3), as (B, 3, H, W) on the device; seen so they are channels_last already."""
+        return self._there(images).permute(0, 3, 1, 2)
 
-    def _there(self, array: np.ndarray) -> torch.Tensor:
-        """An array on the device, without waiting for it; on a CPU nothing is copied."""
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        return tensor.pin_memory().to(self._device, non_blocking=True) if self._on_cuda else tensor
+    def _there(self, arrays: Sequence[np.ndarray]) -> torch.Tensor:
+        """Arrays of one shape, one after the other on the device, without waiting for it; on a CPU as they are."""
+        if not self._on_cuda:
+            return torch.from_numpy(np.stack(arrays) if len(arrays) > 1 else np.ascontiguousarray(arrays[0])[None])
+        shape = (len(arrays), *arrays[0].shape)
+        host = torch.empty(shape, dtype=_TYPES[arrays[0].dtype], pin_memory=True)
+        np.stack(arrays, out=host.numpy())
+        return host.to(self._device, non_blocking=True)
+
+    @contextlib.contextmanager
+    def _settings(self) -> Iterator[None]:
+        """What the process is set to while a run is started."""
+        with contextlib.ExitStack() as settings:
+            settings.enter_context(flushed_denormals())
+            settings.enter_context(torch.inference_mode())
+            if self._on_cuda:
+                # Memory that the device reads by itself belongs to the device that is current.
+                settings.enter_context(torch.cuda.device(self._device))
+                settings.enter_context(_STARTING)
+                # TF32 would turn fp32 into something else without a word.
+                settings.enter_context(torch.backends.cudnn.flags(enabled=True, allow_tf32=False))
+            yield
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -113,8 +136,8 @@ class TorchBackend:
             raise BackendError(f"PyTorch failed on {self.device} in {self.precision}: {reason}") from error
 
 
-def _checked(levels: torch.Tensor, finite: bool) -> np.ndarray:
-    if not finite:
+def _checked(levels: torch.Tensor, finite: torch.Tensor) -> np.ndarray:
+    if not bool(finite):
         raise NotFinite
     return levels.numpy()
 

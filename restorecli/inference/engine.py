@@ -1,0 +1,186 @@
+"""One photo through one backend: plan, thumbnail, tiles, what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from restorecli.errors import BackendError
+from restorecli.inference.backends import Backend, open_backend
+from restorecli.inference.footprint import Ledger, pixels_at_once, plan_for
+from restorecli.inference.runs import Runs
+from restorecli.inference.stitch import Outcome, Stitching, start_plan
+from restorecli.inference.tiling import Plan
+from restorecli.photo import Photo, transparency
+from restorecli.photo.stamp import stamped
+from restorecli.weights import Weights
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Details:
+    """How one photo was restored."""
+
+    backend: str
+    device: str
+    """The one that really ran: ``cpu`` or ``cuda:N``."""
+    precision: str
+    tile: int
+    """The edge asked for, or with ``auto`` the longest edge of what one tile contributes; in pixels."""
+    tiles: int
+    """How many tiles were computed."""
+    seconds: float
+    notes: tuple[str, ...]
+    """Anything that went otherwise than planned, one sentence each."""
+
+
+class Engine:
+    """Restores photos with one set of weights on one backend, several at a time where that pays.
+
+    Not for several threads at once.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        backend: Backend,
+        *,
+        tile: int | str,
+        max_memory: int | None,
+        neighbours: int,
+        strength: float,
+        stamp: bool,
+    ) -> None:
+        """``weights`` are those that ``backend`` runs; the others are arguments of ``Restorer``."""
+        self.backend = backend
+        self._weights = weights
+        self._tile, self._max_memory, self._neighbours, self._strength = tile, max_memory, neighbours, strength
+        self._stamp = stamp
+        self._runs = Runs(backend)
+        self._ledger = Ledger()
+        self._exact: Backend | None = None
+
+    def on(self, device: str) -> Engine:
+        """The like of it on another device; :class:`~restorecli.errors.BackendError` when that is not to be had."""
+        backend = open_backend(
+            self._weights, backend=self.backend.name, device=device, precision=self.backend.precision
+        )
+        return Engine(
+            self._weights,
+            backend,
+            tile=self._tile,
+            max_memory=self._max_memory,
+            neighbours=self._neighbours,
+            strength=self._strength,
+            stamp=self._stamp,
+        )
+
+    def start(self, photo: Photo, progress: Progress | None = None) -> Started:
+        """Begin to restore a photo.
+
+        Colours under fully transparent pixels stay as they are, and are not seen by the network.
+        ``progress`` is told the pixels done and the pixels in all. :class:`~restorecli.errors.PhotoError` when the
+        memory does not suffice, or the network gives no numbers; also from :meth:`Started.wait`.
+        """
+        began = time.perf_counter()
+        plan = self.plan(photo.pixels)
+        self._ledger.used(plan, self.backend)
+        pixels = transparency.filled(photo.pixels, photo.alpha)
+        self._runs.pixels = pixels_at_once(self.backend, self._max_memory)
+        stitching = start_plan(
+            pixels,
+            self.thumbnail(pixels),
+            plan,
+            self._runs,
+            strength=self._strength,
+            exact_backend=self._exact_backend,
+            progress=progress,
+        )
+        return Started(self, photo, stitching, time.perf_counter() - began)
+
+    def hungry(self, under_way: int) -> bool:
+        """Whether another photo is worth starting while windows of ``under_way`` pixels are not waited for yet."""
+        return self._runs.hungry(under_way)
+
+    def plan(self, pixels: np.ndarray) -> Plan:
+        """The tiles of a photo; :class:`~restorecli.errors.PhotoError` when the bound on memory is too small."""
+        taken = self._ledger.taken(pixels, self._neighbours)
+        return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=taken)
+
+    def thumbnail(self, pixels: np.ndarray) -> np.ndarray:
+        """The whole photo at (S, S, 3), float32 in [0, 1]; each value the mean of the area that it stands for."""
+        edge = max(1, self.backend.descriptor.thumbnail)
+        height, width = pixels.shape[:2]
+        # A float copy of the photo would take four times its memory; from 1,024 pixels on rounding averages out.
+        small = _resized(pixels, min(height, 1024), min(width, 1024), cv2.INTER_AREA)
+        small = small.astype(np.float32) / np.iinfo(pixels.dtype).max
+        small = _resized(small, min(height, edge), min(width, edge), cv2.INTER_AREA)
+        small = _resized(small, edge, edge, cv2.INTER_LINEAR)
+        return np.array(np.broadcast_to(small, (edge, edge, 3)), order="C")
+
+    def finished(self, photo: Photo, pixels: np.ndarray) -> Photo:
+        """The photo with its restored pixels: its alpha channel and what it carries (but the stamp) do not change."""
+        restored = replace(photo, pixels=transparency.kept(pixels, photo.pixels, photo.alpha))
+        if not self._stamp:
+            return restored
+        return stamped(restored, f"{self._weights.task} with {self._weights.name}, strength {self._strength:g}")
+
+    def details(self, plan: Plan, outcome: Outcome, seconds: float) -> Details:
+        """How a photo was restored."""
+        notes = []
+        if outcome.halvings:
+            notes.append(f"memory ran out, tiles were halved {outcome.halvings} times")
+        if outcome.repeated:
+            notes.append(f"{outcome.repeated} tiles were not finite in {self.backend.precision} and ran again in fp32")
+        longest = max(max(tile.core.height, tile.core.width) for tile in plan.tiles)
+        edge = longest if self._tile == "auto" else int(self._tile)
+        return Details(
+            backend=self.backend.name,
+            device=self.backend.device,
+            precision=self.backend.precision,
+            tile=max(1, edge >> outcome.halvings),
+            tiles=outcome.tiles,
+            seconds=seconds,
+            notes=tuple(notes),
+        )
+
+    def _exact_backend(self) -> Backend | None:
+        """The same weights in fp32, for tiles that are not finite; None when they are fp32 already or not to be had."""
+        if self._exact is None and self.backend.precision != "fp32":
+            name = "torch" if self._weights.path.suffix == ".safetensors" else self.backend.name
+            try:
+                self._exact = open_backend(self._weights, backend=name, device=self.backend.device, precision="fp32")
+            except BackendError:
+                return None
+        return self._exact
+
+
+class Started:
+    """A photo that is being restored."""
+
+    def __init__(self, engine: Engine, photo: Photo, stitching: Stitching, seconds: float) -> None:
+        self._engine, self._photo, self._stitching, self._seconds = engine, photo, stitching, seconds
+
+    @property
+    def under_way(self) -> int:
+        """Pixels of the windows that are started and not waited for."""
+        return self._stitching.under_way
+
+    def wait(self) -> tuple[Photo, Details]:
+        """The restored photo, and how it went; called once."""
+        began = time.perf_counter()
+        outcome = self._stitching.whole()
+        # Not what was spent on other photos in between.
+        spent = self._seconds + time.perf_counter() - began
+        details = self._engine.details(self._stitching.plan, outcome, spent)
+        return self._engine.finished(self._photo, outcome.pixels), details
+
+
+def _resized(pixels: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
+    # OpenCV drops an axis of one channel.
+    return cv2.resize(pixels, (width, height), interpolation=interpolation).reshape(height, width, -1)

@@ -1,0 +1,186 @@
+"""Many photos: which there are and where each goes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restorecli.errors import PhotoError, RestoreError, UsageError
+from restorecli.photo import PHOTO_SUFFIXES, SUFFIXES, format_of
+from restorecli.photo.folders import is_special, walk
+from restorecli.photo.formats import SUCCESSORS
+from restorecli.photo.names import shown
+from restorecli.photo.opening import open_failure
+from restorecli.photo.places import Place, Places
+
+if TYPE_CHECKING:
+    from restorecli.inference.engine import Details
+
+OUTPUT_ENDINGS = {"dehaze": "_dehazed", "derain": "_derained"}
+"""What is added to a photo's name when its output lies beside it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo and where its restored form goes."""
+
+    source: Path
+    target: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one photo."""
+
+    job: Job
+    status: str
+    """``restored``, ``skipped`` (the target was there) or ``failed``."""
+    error: RestoreError | None = None
+    width: int | None = None
+    height: int | None = None
+    details: Details | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    """``read``, ``restore``, ``write`` and ``total``; total is their sum, as the three of different photos overlap."""
+    glance: object = None
+    """What ``look`` of :func:`run` made of the photo before and after; None where it was not called."""
+
+
+def seconds_of(read: float = 0, restore: float = 0, write: float = 0) -> dict[str, float]:
+    """What :attr:`Result.seconds` says."""
+    return {"read": read, "restore": restore, "write": write, "total": read + restore + write}
+
+
+def plan_jobs(
+    inputs: list[Path], *, task: str, out: Path | None, format: str, overwrite: bool = False
+) -> tuple[list[Job], int, list[Result]]:
+    """Find the photos and name their outputs.
+
+    A folder is walked (hidden files, links to folders and an ``out`` inside it are left alone); what is no photo by its
+    suffix, a pipe or a device is passed over. A file is taken whatever it is called. ``out`` is a file for one photo
+    when it has an image suffix, else a folder that mirrors the input tree; None puts ``NAME_dehazed.EXT`` beside the
+    input. ``format`` other than ``same`` decides the suffix. Outputs of earlier runs are passed over when their source
+    is there.
+
+    Returns the jobs, the number of files passed over, and a failed result for each input that is missing or a folder
+    without photos, and for each folder that cannot be read. :class:`UsageError` when two photos would get one output
+    (on disks that do not tell capital letters apart too), when an output would replace a photo that is an input (its
+    own only without ``overwrite``), or when ``out`` does not fit the inputs.
+    """
+    into_file = out is not None and out.suffix.lower() in PHOTO_SUFFIXES and not os.path.isdir(out)
+    if into_file and out is not None and (len(inputs) != 1 or os.path.isdir(inputs[0])):
+        raise UsageError(f"--out {shown(out)} is one file, but there is more than one photo: give a folder")
+    if into_file and out is not None:
+        check_format(out, format)
+    ending = OUTPUT_ENDINGS[task]
+    named = {os.path.realpath(path) for path in inputs}
+    jobs: dict[tuple[Path, Path], Job] = {}
+    failures: list[Result] = []
+    passed_over = 0
+
+    def unreadable(path: Path, error: OSError) -> None:
+        failures.append(_failed(path, open_failure(error, shown(path))))
+
+    def add(source: Path, target: Path) -> None:
+        jobs.setdefault((_real(source), _real(target)), Job(source, target))
+
+    for given in inputs:
+        try:
+            is_folder = stat.S_ISDIR(os.stat(given).st_mode)
+        except OSError as error:
+            unreadable(given, error)
+            continue
+        if not is_folder:
+            if any(os.path.realpath(source) in named for source in _sources_of(given, ending)):
+                passed_over += 1
+            else:
+                add(given, out if into_file and out is not None else _target(given, given.name, ending, out, format))
+            continue
+        photos, problems = 0, len(failures)
+        for path in walk(given, without=out, on_error=unreadable):
+            if path.suffix.lower() not in PHOTO_SUFFIXES or is_special(path) or _is_output(path, ending):
+                passed_over += 1
+                continue
+            photos += 1
+            add(path, _target(path, path.relative_to(given), ending, out, format))
+        if not photos and len(failures) == problems:
+            nothing = PhotoError(f"{shown(given)}: there are no photos in this folder; name another", kind="no_photos")
+            failures.append(_failed(given, nothing))
+    _check(jobs, overwrite)
+    return list(jobs.values()), passed_over, failures
+
+
+def check_format(out: Path, format: str) -> None:
+    """:class:`UsageError` when ``out`` has the suffix of another format than ``format``, or of one not written."""
+    if format_of(out) in SUCCESSORS:
+        raise UsageError(f"--out {out}: camera RAW is only read; choose another suffix, such as .tiff")
+    if format != "same" and format_of(out) != _format_named(format):
+        raise UsageError(f"--out {shown(out)} and --format {format} disagree: leave one of them out")
+
+
+def _failed(source: Path, error: RestoreError) -> Result:
+    return Result(Job(source, source), "failed", error, seconds=seconds_of())
+
+
+def _is_output(path: Path, ending: str) -> bool:
+    """Whether an earlier run made it of a photo that is still there."""
+    return any(os.path.exists(source) for source in _sources_of(path, ending))
+
+
+def _sources_of(path: Path, ending: str) -> list[Path]:
+    """What ``path`` would have been made from, if it is the output of an earlier run."""
+    if not path.stem.endswith(ending) or path.stem == ending:
+        return []
+    stem = path.stem.removesuffix(ending)
+    suffixes = [path.suffix, *sorted(PHOTO_SUFFIXES), *sorted(suffix.upper() for suffix in PHOTO_SUFFIXES)]
+    return [path.with_name(stem + suffix) for suffix in suffixes]
+
+
+def _format_named(format: str) -> str:
+    return "jpeg" if format == "jpg" else format
+
+
+def _target(source: Path, place: str | Path, ending: str, out: Path | None, format: str) -> Path:
+    if format == "same":
+        successor = SUCCESSORS.get(format_of(source) or "")
+        suffix = source.suffix if successor is None else SUFFIXES[successor]
+    else:
+        suffix = SUFFIXES[_format_named(format)]
+    if out is None:
+        return source.with_name(source.stem + ending + suffix)
+    return (out / place).with_suffix(suffix)
+
+
+def _real(path: Path) -> Path:
+    """Without links on the way; as good as can be where they lead round in a circle."""
+    return Path(os.path.realpath(path))
+
+
+def _check(jobs: dict[tuple[Path, Path], Job], overwrite: bool) -> None:
+    """Raise :class:`UsageError` where an output would replace an input or another output."""
+    places = Places()
+    sources: dict[Place, list[tuple[Path, Job]]] = {}
+    targets: dict[Place, list[tuple[Path, Job]]] = {}
+    for (source, _), job in jobs.items():
+        sources.setdefault(places.of(source).folded(), []).append((source, job))
+    for (source, target), job in jobs.items():
+        folded = places.of(target).folded()
+        for other, earlier in targets.get(folded, ()):
+            if places.are_one(other, target):
+                raise UsageError(
+                    f"{shown(earlier.source)} and {shown(job.source)} would both become {shown(job.target)}: "
+                    "restore them one by one, or into different folders"
+                )
+        targets.setdefault(folded, []).append((target, job))
+        for other, owner in sources.get(folded, ()):
+            if other == source and not overwrite and places.are_one(other, target):
+                raise UsageError(
+                    f"{shown(job.source)} would be replaced by its own output: give another --out, or --overwrite"
+                )
+            if other != source and places.are_one(other, target):
+                raise UsageError(
+                    f"the output of {shown(job.source)} would replace the input {shown(owner.source)}: "
+                    "give another --out"
+                )
