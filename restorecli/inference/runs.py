@@ -6,6 +6,8 @@ they of one photo or of several. What comes out is the same to rounding.
 
 from __future__ import annotations
 
+from itertools import takewhile
+
 import numpy as np
 
 from restorecli.inference.backends import Backend, OutOfMemory, Pending, Window, failing
@@ -44,16 +46,13 @@ class Runs:
             (pending,) = self.backend.start([window], strength)
             return pending
         gathered = _Gathered(window, strength)
-        if self._gathered and self._gathered[0].key != gathered.key:
-            self._flush()
         self._gathered.append(gathered)
-        if len(self._gathered) >= together:
-            self._flush()
+        if len(self._gathered) >= together or self._gathered[0].key != gathered.key:
+            self._flush(waited_for=False)
 
         def wait() -> np.ndarray:
-            if gathered.pending is None:
-                self._flush()
-            assert gathered.pending is not None
+            while gathered.pending is None:
+                self._flush(waited_for=True)
             return gathered.pending()
 
         return wait
@@ -62,24 +61,30 @@ class Runs:
         """How many windows of that size make a run."""
         return max(1, min(self.backend.together, int(min(self.pixels, self._proven) // window_pixels)))
 
-    def _flush(self) -> None:
-        run, self._gathered = self._gathered, []
-        self._begin(run)
+    def _flush(self, *, waited_for: bool) -> None:
+        """Start the oldest windows in one run, fewer of them when the memory does not suffice.
 
-    def _begin(self, run: list[_Gathered]) -> None:
-        try:
-            started = self.backend.start([gathered.window for gathered in run], run[0].strength)
-        except (OutOfMemory, MemoryError) as error:
-            middle = len(run) // 2
-            if middle:
-                self._proven = middle * run[0].window.pixels[..., 0].size
-                self._begin(run[:middle])
-                self._begin(run[middle:])
-                return
-            started = [failing(error)]
-        except Exception as error:
-            # All of the run's own, whichever of them was waited for.
-            started = [failing(error)] * len(run)
+        Not even one, as long as none of them is ``waited_for``: others, which hold the memory, will be first.
+        """
+        oldest = self._gathered[0]
+        run = list(takewhile(lambda gathered: gathered.key == oldest.key, self._gathered))
+        del run[self._together(oldest.pixels) :]
+        started: list[Pending] = []
+        while not started:
+            try:
+                started = self.backend.start([gathered.window for gathered in run], run[0].strength)
+            except (OutOfMemory, MemoryError) as error:
+                if len(run) > 1:
+                    del run[len(run) // 2 :]
+                    self._proven = len(run) * run[0].pixels
+                elif waited_for:
+                    started = [failing(error)]
+                else:
+                    return
+            except Exception as error:
+                # All of the run's own, whichever of them is waited for.
+                started = [failing(error)] * len(run)
+        del self._gathered[: len(run)]
         for gathered, pending in zip(run, started, strict=True):
             gathered.pending = pending
 
@@ -89,5 +94,6 @@ class _Gathered:
 
     def __init__(self, window: Window, strength: float) -> None:
         self.window, self.strength = window, strength
+        self.pixels = window.pixels[..., 0].size
         self.key = (window.pixels.shape, window.pixels.dtype, strength)
         self.pending: Pending | None = None
