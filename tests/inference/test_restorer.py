@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from skimage import data
 
 from restorecli.errors import PhotoError, UsageError, WeightsError
 from restorecli.hardware import cpu_has_fast_bf16
@@ -232,3 +234,32 @@ def test_tiles_that_are_not_finite_are_noted(weights_files: dict[str, Path]) -> 
     restorer.backend.start = broken  # type: ignore[method-assign]
     _, details = restorer.restore_photo(Photo(noise(60, 70)))
     assert details.notes == ("1 tiles were not finite in bf16 and ran again in fp32",)
+
+
+def strip(length: int = 1529, height: int = 83) -> np.ndarray:
+    """Part of a photograph, so long that most tiles do not see its ends."""
+    photo = cv2.resize(data.astronaut(), (length, length), interpolation=cv2.INTER_CUBIC)
+    return photo[length // 3 : length // 3 + height]
+
+
+@pytest.mark.parametrize("task", ["derain", "dehaze"])
+@pytest.mark.parametrize(
+    ("backend", "precision", "tolerance"),
+    [("torch", "fp32", 1), ("onnx", "fp32", 1), ("openvino", "fp32", 1), ("torch", "bf16", 2), ("openvino", "bf16", 2)],
+)
+def test_the_shipped_weights_restore_tiled_as_whole(task: str, backend: str, precision: str, tolerance: int) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    if precision == "bf16" and not cpu_has_fast_bf16():
+        pytest.skip("this CPU does not multiply bf16 in hardware")
+
+    def restored(photo: np.ndarray, tile: int) -> tuple[np.ndarray, int]:
+        engine = Restorer(task, backend=backend, device="cpu", precision=precision, tile=tile).engine
+        found, details = engine.start(Photo(np.ascontiguousarray(photo))).wait()
+        return found.pixels.astype(int), details.tiles
+
+    for photo, tile in ((strip(), 96), (strip().transpose(1, 0, 2), 248)):
+        whole, one = restored(photo, 4096)
+        tiled, many = restored(photo, tile)
+        assert one == 1 < 3 < many and np.abs(whole - photo).max() > 5
+        assert np.abs(tiled - whole).max() <= tolerance
