@@ -64,6 +64,8 @@ class Engine:
         self._runs = Runs(backend)
         self._ledger = Ledger()
         self._exact: Backend | None = None
+        if max_memory is not None:
+            backend.limit(max_memory)
 
     def on(self, device: str) -> Engine:
         """The like of it on another device; :class:`~restorecli.errors.BackendError` when that is not to be had."""

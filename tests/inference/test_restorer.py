@@ -215,6 +215,19 @@ def test_the_memory_bound_is_kept(backend: str, weights_files: dict[str, Path]) 
     assert bounded.peak_memory is not None and bounded.peak_memory <= bound
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")
+@pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])
+def test_what_a_window_takes_is_known_beforehand(backend: str) -> None:
+    weights, setting = resolve(None, "derain"), Setting(backend, "cpu", "fp32")
+    idle, busy = (measure(weights, setting, height=side, width=side, tile=4096, runs=1) for side in (16, 768))
+    if idle.problem is not None and backend == "openvino":
+        pytest.skip(idle.problem)
+    assert idle.peak_memory is not None and busy.peak_memory is not None
+    known = 768**2 * bytes_per_pixel(weights.descriptor, "fp32")
+    # Far less would mean smaller windows than the memory allows, and more context computed twice.
+    assert known / 2 <= busy.peak_memory - idle.peak_memory <= known
+
+
 def test_the_thumbnail_is_the_mean_of_areas(derain: Restorer) -> None:
     pixels = noise(640, 1280, 3, np.uint16)
     blocks = pixels.reshape(64, 10, 64, 20, 3).mean(axis=(1, 3)) / 65535

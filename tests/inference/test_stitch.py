@@ -60,6 +60,9 @@ class Inverter:
 
         return wait
 
+    def limit(self, memory: int) -> None:
+        pass
+
     def free_memory(self) -> int | None:
         return None
 

@@ -67,6 +67,10 @@ class Backend(Protocol):
         """
         ...
 
+    def limit(self, memory: int) -> None:
+        """Take no more than ``memory`` bytes of a CUDA device, where the library can be held to it."""
+        ...
+
     def free_memory(self) -> int | None:
         """Bytes that are free where the tiles are computed, or None when nobody says."""
         ...

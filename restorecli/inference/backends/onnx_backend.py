@@ -107,6 +107,9 @@ class OnnxBackend:
             raise BackendError(f"ONNX Runtime failed on {self.device}: {_first_line(error)}") from error
         return results(restored, windows, given["photo"], strength)
 
+    def limit(self, memory: int) -> None:
+        pass  # Windows are planned to fit; there is no way of holding an open session to it.
+
     def free_memory(self) -> int | None:
         return free_main_memory() if self.device == "cpu" else None
 

@@ -93,6 +93,9 @@ class OpenVinoBackend:
             raise BackendError(f"OpenVINO failed on {self.device}: {_reason(error)}") from error
         return results(restored, windows, given["photo"], strength)
 
+    def limit(self, memory: int) -> None:
+        pass  # Windows are planned to fit; there is no way of holding an open session to it.
+
     def free_memory(self) -> int | None:
         return free_main_memory() if self.device == "cpu" else None
 

@@ -72,6 +72,11 @@ class TorchBackend:
 
         return [partial(wait, index) for index in range(len(windows))]
 
+    def limit(self, memory: int) -> None:
+        if self._on_cuda:
+            total = torch.cuda.get_device_properties(self._device).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total), self._device)
+
     def free_memory(self) -> int | None:
         if self._on_cuda:
             cached = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
