@@ -3,8 +3,9 @@
 7x7, two down-samplings, nine residual blocks, two up-samplings, 7x7, tanh; reflection padding and InstanceNorm
 throughout. InstanceNorm looks at all of a photo at once, so that tiles of one photo would disagree. For training and
 for the papers' own measure each input has its own statistics; in evaluation they are those of the thumbnail, the same
-for every tile, and a tile with its halo is then exact. What that costs against statistics of the whole photo grows
-with the reduction; :meth:`ResNet.statistics` takes them of any photo, once, for whoever can hold it whole.
+for every tile, and a tile with its halo is then exact. The thumbnail is a choice: statistics of all pixels would take
+a pass over all tiles for each of the 23 norms, as each depends on the one before. What it costs grows with the
+reduction; :meth:`ResNet.statistics` takes them of any photo, once, for whoever can hold it whole.
 """
 
 from __future__ import annotations
