@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from restorecli import Restorer
+from restorecli import Photo, Restorer
 from restorecli.models.generators import build_generator
 from restorecli.models.resnet import ResNet, ResNetConfig, _halved
 from restorecli.weights import save_network
@@ -78,16 +78,21 @@ def test_a_tile_with_its_halo_is_that_part_of_the_photo() -> None:
     assert float(outside.abs().max()) > 1e-12, "a halo that is larger than it need be costs time on every tile"
 
 
-def test_the_engine_restores_in_tiles_what_it_restores_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("precision", "levels"), [("fp32", 1), ("bf16", 2)])
+def test_the_engine_restores_in_tiles_what_it_restores_whole(precision: str, levels: int, tmp_path: Path) -> None:
     network = _network().float()
     path = tmp_path / "resnet.safetensors"
     save_network(path, network, network.descriptor("derain"))
-    photo = noise(150, 130)
-    whole, tiled = (
-        Restorer("derain", weights=path, backend="torch", device="cpu", precision="fp32", tile=tile).restore(photo)
-        for tile in (512, 2 * network.halo + 16)
+    photo = Photo(noise(250, 180))
+    (whole, one), (tiled, many) = (
+        Restorer("derain", weights=path, backend="torch", device="cpu", precision=precision, tile=tile).restore_photo(
+            photo
+        )
+        for tile in (512, 32)
     )
-    assert whole.shape == photo.shape and int(np.abs(whole.astype(int) - tiled).max()) <= 1
+    assert one.tiles == 1 < 4 <= many.tiles
+    assert float(whole.pixels.std()) > 5
+    assert int(np.abs(whole.pixels.astype(int) - tiled.pixels).max()) <= levels
 
 
 def test_is_built_again_from_plain_values() -> None:
