@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from restorecli.errors import UsageError
-from restorecli.inference.pipeline import OUTPUT_ENDINGS
+from restorecli.inference.jobs import OUTPUT_ENDINGS
 from restorecli.pairs import ENDINGS, pair_folders, photos_in
 
 

@@ -3,8 +3,10 @@
 Our addition, for rain alone. What the restorer takes away from a degraded photo is a layer of rain (``I = J + s (1 -
 J)``, solved for s). No scene comes with it, so it may fall on any clear photo, and what is to come out is known then:
 the clear photo. The layer is made bolder or fainter, wider or finer, and turned a little, so that the restorer meets
-streaks beyond those that it finds already; what it learns to remove there it finds in degraded photos next. Structure
-that it took for rain is held back by its other losses: the identity loss and the discriminator of clear photos.
+streaks beyond those that it finds already; what it learns to remove there it finds in degraded photos next.
+
+So it would with structure that it took for rain. Of a layer, therefore, only what is as rain is goes on: grey, in
+streaks, and falling the way most of it falls in that photo.
 
 No pair is used: the layers are of the degraded folder alone, as good as the restorer knows them.
 """
@@ -27,6 +29,11 @@ TURN = math.radians(8)
 FAINT = 0.03
 """What is fainter is no streak but what the restorer is not sure of."""
 
+LENGTH = 9
+"""Pixels over which a streak must go on."""
+SLANTS = tuple(range(-32, 33, 8))
+"""Degrees from the vertical at which streaks are looked for."""
+
 
 def rain_of(degraded: Tensor, clear: Tensor) -> Tensor:
     """The layer (B, 1, H, W) in [0, 1] that turns ``clear`` into ``degraded``, both (B, 3, H, W) in [0, 1].
@@ -34,7 +41,34 @@ def rain_of(degraded: Tensor, clear: Tensor) -> Tensor:
     Rain is grey: what one channel lost more of than another was not rain.
     """
     layer = ((degraded - clear) / (1 - clear).clamp_min(0.05)).amin(1, keepdim=True)
-    return torch.where(layer > FAINT, layer, 0.0).clamp(0, 1)
+    return falling(torch.where(layer > FAINT, layer, 0.0).clamp(0, 1))
+
+
+def falling(layer: Tensor) -> Tensor:
+    """What of layers (B, 1, H, W) is streaks that fall the way, one for each layer, in which most of it falls.
+
+    Grey openings by lines of :data:`LENGTH` pixels, :data:`SLANTS` degrees from the vertical.
+    """
+    opened = torch.stack([_opened(layer, math.radians(slant)) for slant in SLANTS])
+    most = opened.sum((2, 3, 4)).argmax(0)
+    ways = torch.stack([(most + side).clamp(0, len(SLANTS) - 1) for side in (-1, 0, 1)])
+    return opened[ways, torch.arange(layer.shape[0], device=layer.device)].amax(0)
+
+
+def _opened(layer: Tensor, slant: float) -> Tensor:
+    """Grey opening by a line of that direction."""
+    reach = LENGTH // 2
+    height, width = layer.shape[2:]
+    places = [
+        (reach + round(step * math.cos(slant)), reach + round(step * math.sin(slant)))
+        for step in range(-reach, reach + 1)
+    ]
+
+    def along(of: Tensor) -> Tensor:
+        wide = F.pad(of, (reach,) * 4)
+        return torch.stack([wide[:, :, top : top + height, left : left + width] for top, left in places])
+
+    return along(along(layer).amin(0)).amax(0)
 
 
 def changed(layer: Tensor, normal: Callable[..., Tensor]) -> Tensor:

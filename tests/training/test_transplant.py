@@ -15,8 +15,8 @@ from tests.training.test_cyclegan import _branch, _crops
 
 def _rain(size: int = 24) -> torch.Tensor:
     layer = torch.zeros(2, 1, size, size)
-    layer[0, :, 4:12, 6] = 0.3
-    layer[1, :, 10:20, 15:17] = 0.5
+    layer[0, :, 6:18, 6] = 0.3
+    layer[1, :, 7:19, 15:17] = 0.5
     return layer
 
 
@@ -29,6 +29,19 @@ def test_the_layer_is_what_was_laid_over() -> None:
     tinted[:, 0] += 0.09
     assert transplant.rain_of(tinted, clear).abs().max() == 0
     assert transplant.rain_of(clear, rainy).abs().max() == 0
+
+
+def test_only_streaks_that_fall_with_the_others_are_rain() -> None:
+    layer = torch.zeros(1, 1, 48, 48)
+    for start in (6, 12, 18):
+        layer[0, 0, 10:30, start] = 0.4
+    rain = layer.clone()
+    # A level line, a blob, and a stroke of another slant.
+    layer[0, 0, 40, 5:40] = 0.4
+    layer[0, 0, 20:24, 30:34] = 0.4
+    for step in range(14):
+        layer[0, 0, 5 + step, 30 + step // 2] = 0.4
+    assert torch.equal(transplant.falling(layer), rain)
 
 
 def test_a_layer_is_made_bolder_and_mirrored() -> None:
