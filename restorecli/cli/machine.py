@@ -141,9 +141,9 @@ def _onnx_devices() -> list[str]:
 
 
 def _openvino_devices() -> list[str]:
-    from restorecli.inference.backends.openvino_backend import import_openvino
+    from restorecli.inference.backends.openvino_backend import the_core
 
-    return [name.lower() for name in import_openvino().Core().available_devices]
+    return [name.lower() for name in the_core().available_devices]
 
 
 def version_lines() -> list[str]:

@@ -157,6 +157,25 @@ def test_an_onnx_file_alone_runs_on_onnx_runtime(weights_files: dict[str, Path])
         open_backend(weights, backend="torch")
 
 
+def test_a_signal_finds_its_handler_after_engines_came_and_went(weights_files: dict[str, Path]) -> None:
+    pytest.importorskip("openvino")
+    code = """
+        import gc, signal, sys
+        from pathlib import Path
+        from restorecli.inference.backends import open_backend
+        from restorecli.weights import resolve
+        engines = [open_backend(resolve(sys.argv[1], "derain"), backend="openvino", device="cpu") for _ in range(3)]
+        while engines:
+            engines.pop(0)
+            gc.collect()
+        signal.signal(signal.SIGINT, lambda *_: print("handled"))
+        signal.raise_signal(signal.SIGINT)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(weights_files["derain"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
 @pytest.mark.parametrize(("backend", "precision"), [("onnx", "bf16"), ("onnx", "fp16"), ("openvino", "fp16")])
 def test_precisions_that_a_backend_has_not(backend: str, precision: str, weights_files: dict[str, Path]) -> None:
     if backend == "openvino":

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from restorecli.errors import BackendError, WeightsError
 from restorecli.inference.backends.base import OutOfMemory, Pending, Window, feed, results
 from restorecli.inference.backends.machine import free_main_memory, threads
 from restorecli.inference.backends.openvino_place import READ, ReadAtPlace, split
 from restorecli.weights import Weights
+
+if TYPE_CHECKING:
+    from openvino import Core
 
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 _TELEMETRY = "openvino_telemetry"
@@ -47,7 +52,7 @@ class OpenVinoBackend:
                 f"--backend openvino does not start ({error}); install it with `pip install openvino`"
             ) from error
         self.descriptor = weights.descriptor
-        core = openvino.Core()
+        core = the_core()
         plugin = "CPU" if device == "auto" else device.upper().replace(":", ".")
         if plugin not in core.available_devices:
             raise BackendError(
@@ -119,6 +124,17 @@ def import_openvino() -> ModuleType:
     with _hidden(_TELEMETRY):
         import openvino
     return openvino
+
+
+@functools.cache
+def the_core() -> Core:
+    """OpenVINO's entry point, one for the whole process and never let go of; errors as of :func:`import_openvino`.
+
+    Each one gives the thread that makes it a stack for signals, and takes it away at its end. When several end in the
+    order in which they began, the thread is left with a stack that is no more, and the next Ctrl-C is a crash.
+    """
+    found: Core = import_openvino().Core()
+    return found
 
 
 @contextlib.contextmanager
