@@ -351,7 +351,10 @@ def _nobody(_: Event) -> None:
 def _workers(options: Options, device: torch.device) -> int:
     if options.workers is not None:
         return options.workers
-    return min(8, usable_cores()) if device.type == "cuda" else 0
+    if device.type == "cuda":
+        return min(8, usable_cores())
+    # One renders while the step computes; more would take the cores from it.
+    return 1 if usable_cores() > 1 else 0
 
 
 def _moved(groups: list[Batch], device: torch.device) -> list[Batch]:

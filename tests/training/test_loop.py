@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from restorecli.errors import BackendError, PhotoError, TrainingError
 from restorecli.models.resnet import ResNet
+from restorecli.training import loop
 from restorecli.training import step as stepping
 from restorecli.training.config import TrainConfig, load_preset
 from restorecli.training.cyclegan import CycleGAN
@@ -328,3 +329,14 @@ def test_ctrl_c_waits_for_the_step(options: Options) -> None:
     train(options, events.append)
     assert events[0].step == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_one_process_renders_beside_the_steps_where_there_is_a_core_for_it(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(options, workers=None)
+    for cores, cpu, cuda in ((1, 0, 1), (4, 1, 4), (64, 1, 8)):
+        monkeypatch.setattr(loop, "usable_cores", lambda cores=cores: cores)
+        assert loop._workers(asked, torch.device("cpu")) == cpu
+        assert loop._workers(asked, torch.device("cuda")) == cuda
+    assert loop._workers(replace(options, workers=3), torch.device("cpu")) == 3
