@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,14 +65,17 @@ def kept(run: Path, config: TrainConfig) -> float | None:
     return float(found["gain"]) if found["config"] == config.to_toml() else None
 
 
+def rows_of(base: TrainConfig, asked: Iterable[str] = ROWS) -> list[str]:
+    """Those of the rows that the task has."""
+    return [name for name in asked if name != "transplant" or base.task == "derain"]
+
+
 def table(base: TrainConfig, seeds: int, runs: Path) -> str:
     """All rows, from what was measured of them."""
     measure = "luma" if base.task == "derain" else "RGB"
     runs_each = f"mean and range of {seeds} runs" if seeds > 1 else "one run each"
     lines = [f"| {base.task}, {base.steps} steps | gain in dB (PSNR, {measure}), {runs_each} |", "| --- | --- |"]
-    for name, (title, _) in ROWS.items():
-        if name == "transplant" and base.task == "dehaze":
-            continue
+    for name in rows_of(base):
         found = [kept(run, config) for config, run in trials(base, name, seeds, runs)]
         gains = [gain for gain in found if gain is not None]
         said = f"{np.mean(gains):+.2f}" if gains else "not measured"
@@ -80,7 +84,7 @@ def table(base: TrainConfig, seeds: int, runs: Path) -> str:
         if 0 < len(gains) < seeds:
             said += f", {len(gains)} of {seeds} runs"
         preset = " (the preset)" if base == trials(base, name, 1, runs)[0][0] else ""
-        lines.append(f"| {title}{preset} | {said} |")
+        lines.append(f"| {ROWS[name][0]}{preset} | {said} |")
     return "\n".join(lines) + "\n"
 
 
@@ -108,9 +112,7 @@ def main() -> None:
     end = time.monotonic() + duration(args.time_limit) if args.time_limit else None
     key = "val_gain_y" if base.task == "derain" else "val_gain"
     runs = work / "ablation"
-    for name in args.row:
-        if name == "transplant" and base.task == "dehaze":
-            continue
+    for name in rows_of(base, args.row):
         for config, run in trials(base, name, args.seeds, runs):
             if kept(run, config) is not None:
                 continue

@@ -33,7 +33,7 @@ from restorecli.models.generators import build_generator
 from restorecli.training.balance import Balance
 from restorecli.training.config import PRESETS, TrainConfig, load_preset
 from restorecli.training.cyclegan import placed
-from restorecli.training.data import Batch, Batches, batches, training_photos
+from restorecli.training.data import Batches, batches, moved, training_photos
 from restorecli.training.devices import choose_device, choose_dtype, dtype_name
 from restorecli.training.mechanics import Mechanics
 from restorecli.training.methods import build_branch
@@ -99,12 +99,6 @@ def players_of(config: TrainConfig, device: torch.device) -> Players:
     branch = build_branch(config, restorer, device, mechanics)
     optimiser = torch.optim.AdamW(restorer.parameters())
     return Players(restorer, copy.deepcopy(restorer), optimiser, mechanics, Balance(0, 1), branch)
-
-
-def moved(batch: Batch, device: torch.device) -> Batch:
-    """The batch on the device."""
-    parts = {name: part for name, part in vars(batch).items() if name != "broken" and part is not None}
-    return replace(batch, **{n: type(p)(**{k: v.to(device) for k, v in vars(p).items()}) for n, p in parts.items()})
 
 
 def measure(
@@ -220,7 +214,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile")
     parser.add_argument("--loader", type=Path, metavar="FOLDER", help="how long a step waits for photos of this folder")
-    parser.add_argument("--workers", type=int, default=0, help="processes of the loader (default 0, as on a CPU)")
+    parser.add_argument("--workers", type=int, default=0, help="processes of the loader (default 0)")
     parser.add_argument("--seconds", type=float, default=8, help="most time for each half of a loader's row")
     args = parser.parse_args()
     args.steps = args.steps or (16 if args.loader else 3)

@@ -9,8 +9,9 @@ from pathlib import Path
 from restorecli.errors import UsageError
 from restorecli.photo import PHOTO_SUFFIXES
 
-ENDINGS = ("_dehazed", "_derained")
-"""What restoring adds to a name."""
+OUTPUT_ENDINGS = {"dehaze": "_dehazed", "derain": "_derained"}
+"""What each task adds to a photo's name when its output lies beside it."""
+ENDINGS = tuple(OUTPUT_ENDINGS.values())
 
 
 def photos_in(folder: Path) -> list[Path]:

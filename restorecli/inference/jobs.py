@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restorecli.errors import PhotoError, RestoreError, UsageError
+from restorecli.pairs import OUTPUT_ENDINGS
 from restorecli.photo import PHOTO_SUFFIXES, SUFFIXES, format_of
 from restorecli.photo.folders import is_special, walk
 from restorecli.photo.formats import SUCCESSORS
@@ -18,9 +19,6 @@ from restorecli.photo.places import Place, Places
 
 if TYPE_CHECKING:
     from restorecli.inference.engine import Details
-
-OUTPUT_ENDINGS = {"dehaze": "_dehazed", "derain": "_derained"}
-"""What is added to a photo's name when its output lies beside it."""
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,10 @@ class _Begun:
     started: Started | None = None
 
 
+def _under_way(photo: _Begun) -> int:
+    return photo.started.under_way if photo.started else 0
+
+
 class _Line:
     """What photos go through between their reading and their writing; one for all engines of a run."""
 
@@ -195,10 +199,8 @@ class _Line:
             begun: deque[_Begun] = deque()
             for job, reading in given:
                 begun.append(self._begin(job, reading.result(), engine))
-                under_way = [photo.started.under_way for photo in begun if photo.started]
-                while begun and (len(begun) > self._workers or not engine.hungry(sum(under_way))):
+                while begun and (len(begun) > self._workers or not engine.hungry(sum(map(_under_way, begun)))):
                     yield begun.popleft().finish()
-                    under_way = [photo.started.under_way for photo in begun if photo.started]
             while begun:
                 yield begun.popleft().finish()
 

@@ -85,7 +85,7 @@ class PhysicsDegrader(UNet):
         if self.task == "derain":
             # Starts as a few hundredths, where a sigmoid still has a gradient.
             layer = torch.sigmoid(amount - 3) * (1 + 0.05 * torch.tanh(colour))
-            return x + layer.clamp(max=1) * (1 - x)
+            return screened(x, layer.clamp(max=1))
         transmission = 0.05 + 0.95 * torch.sigmoid(2 + _smooth(amount))
         grey = colour.mean(1, keepdim=True)
         airlight = 0.6 + 0.4 * torch.sigmoid(1 + grey) + 0.03 * torch.tanh(colour - grey)
@@ -98,9 +98,7 @@ class PhysicsDegrader(UNet):
         the airlight that fit best, by least squares, and smooth between windows.
         """
         if self.task == "derain":
-            room = (1 - clear).clamp_min(0.05)
-            layer = ((degraded - clear) / room).mean(1, keepdim=True).clamp(0, 1)
-            return clear + layer * (1 - clear)
+            return screened(clear, layers_of(degraded, clear).mean(1, keepdim=True).clamp(0, 1))
         window = max(3, min(degraded.shape[2:]) // 16 * 2 + 1)
 
         def mean(x: Tensor) -> Tensor:
@@ -111,6 +109,16 @@ class PhysicsDegrader(UNet):
         own = (mean(clear * clear) - mean_clear * mean_clear).sum(1, keepdim=True)
         slope = ((both + 1e-3) / (own + 1e-3)).clamp(0, 1)
         return mean(slope) * clear + mean(mean_degraded - slope * mean_clear)
+
+
+def screened(clear: Tensor, layer: Tensor) -> Tensor:
+    """Photos (B, 3, H, W) in [0, 1] under a layer of rain, (B, 1 or 3, H, W) in [0, 1], by screen blending."""
+    return clear + layer * (1 - clear)
+
+
+def layers_of(degraded: Tensor, clear: Tensor) -> Tensor:
+    """The layer of rain that explains each channel of ``degraded`` over ``clear``, all (B, 3, H, W); not bounded."""
+    return (degraded - clear) / (1 - clear).clamp_min(0.05)
 
 
 def _smooth(x: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from restorecli.models.contrast import ProjectionHeads, patches_at, sample_places
 from restorecli.models.discriminator import Discriminators
 from restorecli.models.generators import Generator
-from restorecli.models.physics import PhysicsDegrader
+from restorecli.models.physics import PhysicsDegrader, screened
 from restorecli.models.resnet import ResNet
 from restorecli.models.unet import UNet
 from restorecli.training.config import TrainConfig
@@ -43,7 +43,7 @@ from restorecli.training.data import WHOLE, Crops, thumbnail_of
 from restorecli.training.losses import adversarial_loss, discriminator_loss, floor_loss, nce_over_layers
 from restorecli.training.mechanics import Mechanics
 from restorecli.training.pool import ImagePool
-from restorecli.training.transplant import changed, laid_over, rain_of
+from restorecli.training.transplant import changed, rain_of
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -262,7 +262,7 @@ class CycleGAN:
         """The restorer takes the rain of degraded photos, laid over clear ones, off again (L1)."""
         clear = ways.back.source
         found = rain_of(ways.there.source.crop, ways.there.generated.crop.detach())
-        rainy = laid_over(changed(found, ways.noise.of(3, found.device)), clear.crop)
+        rainy = screened(clear.crop, changed(found, ways.noise.of(3, found.device)))
         given = alone(rainy, clear.thumbnail.shape[-1])
         return l1(self.restorer(given.crop, given.thumbnail, given.place), clear.crop)
 

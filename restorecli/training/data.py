@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -342,6 +342,25 @@ class Batches(Dataset):
                 thumbnail[index] = thumbnail_of(degraded[index : index + 1], thumbnail.shape[-1])[0]
                 place[index] = torch.tensor(WHOLE)
         return Rendered(degraded, thumbnail, rendered.clear, place)
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The batch on the device, channels last, which is what its convolutions are fastest with."""
+
+    def move(part):  # type: ignore[no-untyped-def]
+        if part is None:
+            return None
+        tensors = {
+            name: value.to(
+                device,
+                non_blocking=True,
+                memory_format=torch.channels_last if value.dim() == 4 else torch.preserve_format,
+            )
+            for name, value in vars(part).items()
+        }
+        return replace(part, **tensors)
+
+    return Batch(move(batch.rendered), move(batch.degraded), move(batch.clear), batch.broken)
 
 
 def thumbnail_of(photo: Tensor, size: int) -> Tensor:

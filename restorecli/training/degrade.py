@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from restorecli.models.physics import screened
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -359,7 +361,7 @@ def render_rain(
         opaque = rain.clamp(0, 0.95)
         return (
             added * (clear + light)
-            + screen * (clear + light.clamp(0, 1) * (1 - clear))
+            + screen * screened(clear, light.clamp(0, 1))
             + cover_up * (clear * (1 - opaque) + opaque * colour)
         )
 

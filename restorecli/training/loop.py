@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from restorecli import __version__
 from restorecli.errors import PhotoError, TrainingError, UsageError, WeightsError
@@ -29,7 +28,7 @@ from restorecli.training.balance import Balance
 from restorecli.training.checkpoint import read_checkpoint, restore_modules, save_checkpoint
 from restorecli.training.config import TrainConfig, config_from_toml, flat
 from restorecli.training.cyclegan import placed
-from restorecli.training.data import Batch, Batches, batches, unpaired_step
+from restorecli.training.data import Batches, batches, moved, unpaired_step
 from restorecli.training.devices import choose_device, choose_dtype, dtype_name
 from restorecli.training.examination import Examination, Paired, Unpaired
 from restorecli.training.folders import Folders, length_of, open_folders
@@ -200,7 +199,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                 flushed_denormals() if device.type == "cpu" else nullcontext(),
                 compiling() if options.compile else nullcontext(),
             ):
-                values = take_step(config, step, _moved(made, device), players, dtype, data)
+                values = take_step(config, step, [moved(one, device) for one in made], players, dtype, data)
             step += 1
             follow(players.average, players.restorer, min(config.optimiser.ema, step / (step + 10)))
             since.photos += groups * photos_of(config, step - 1)
@@ -218,7 +217,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                     journal.speed(step, speed)
                 tell(Event("step", step, config.steps, values=means, speed=speed["photos_per_second"]))
             if journal is not None and (step % config.sample_every == 0 or step == config.steps):
-                journal.sheet(step, players.average, _moved(made[:1], device)[0], data, device)
+                journal.sheet(step, players.average, moved(made[0], device), data, device)
             if step % config.validate_every == 0 or step == config.steps:
                 examine()
             # The last step's checkpoint is the one below.
@@ -355,23 +354,3 @@ def _workers(options: Options, device: torch.device) -> int:
         return min(8, usable_cores())
     # One renders while the step computes; more would take the cores from it.
     return 1 if usable_cores() > 1 else 0
-
-
-def _moved(groups: list[Batch], device: torch.device) -> list[Batch]:
-    """Batches on the device, channels last, which is what its convolutions are fastest with."""
-
-    def move(part):  # type: ignore[no-untyped-def]
-        if part is None:
-            return None
-        tensors = {name: value for name, value in vars(part).items() if isinstance(value, Tensor)}
-        moved = {
-            name: value.to(
-                device,
-                non_blocking=True,
-                memory_format=torch.channels_last if value.dim() == 4 else torch.preserve_format,
-            )
-            for name, value in tensors.items()
-        }
-        return replace(part, **moved)
-
-    return [Batch(move(one.rendered), move(one.degraded), move(one.clear), one.broken) for one in groups]

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from restorecli.models.physics import layers_of
+
 GAIN = (1.25, 0.3)
 """How much bolder a layer is made: median, and standard deviation of its logarithm."""
 ZOOM = (1.05, 0.25)
@@ -40,7 +42,7 @@ def rain_of(degraded: Tensor, clear: Tensor) -> Tensor:
 
     Rain is grey: what one channel lost more of than another was not rain.
     """
-    layer = ((degraded - clear) / (1 - clear).clamp_min(0.05)).amin(1, keepdim=True)
+    layer = layers_of(degraded, clear).amin(1, keepdim=True)
     return falling(torch.where(layer > FAINT, layer, 0.0).clamp(0, 1))
 
 
@@ -84,8 +86,3 @@ def changed(layer: Tensor, normal: Callable[..., Tensor]) -> Tensor:
     grid = F.affine_grid(torch.stack(rows, 1), list(layer.shape), align_corners=False)
     moved = F.grid_sample(layer, grid, align_corners=False, padding_mode="reflection")
     return (moved * gain.view(-1, 1, 1, 1)).clamp(0, 1)
-
-
-def laid_over(layer: Tensor, clear: Tensor) -> Tensor:
-    """Clear photos (B, 3, H, W) in the rain of ``layer`` (B, 1, H, W)."""
-    return clear + layer * (1 - clear)

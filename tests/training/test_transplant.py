@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from restorecli.errors import UsageError
+from restorecli.models.physics import screened
 from restorecli.training import transplant
 from restorecli.training.config import TrainConfig
 from restorecli.training.cyclegan import Noise, alone
@@ -22,7 +23,7 @@ def _rain(size: int = 24) -> torch.Tensor:
 
 def test_the_layer_is_what_was_laid_over() -> None:
     clear = torch.rand(2, 3, 24, 24, generator=torch.Generator().manual_seed(1)) * 0.9
-    rainy = transplant.laid_over(_rain(), clear)
+    rainy = screened(clear, _rain())
     assert torch.allclose(transplant.rain_of(rainy, clear), _rain(), atol=1e-5)
     # What only one channel lost was no rain; nor is what was added to a photo.
     tinted = clear.clone()
@@ -70,7 +71,7 @@ def test_it_teaches_the_restorer_from_its_first_step_on(small_config: TrainConfi
     assert float((after - before).detach()) == pytest.approx(5 * values["transplant"], abs=1e-4)
 
     found = transplant.rain_of(ways.there.source.crop, ways.there.generated.crop.detach())
-    rainy = transplant.laid_over(transplant.changed(found, ways.noise.of(3, found.device)), ways.back.source.crop)
+    rainy = screened(ways.back.source.crop, transplant.changed(found, ways.noise.of(3, found.device)))
     given = alone(rainy, ways.back.source.thumbnail.shape[-1])
     restored = branch.restorer(given.crop, given.thumbnail, given.place)
     assert values["transplant"] == pytest.approx(
