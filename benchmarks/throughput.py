@@ -37,6 +37,7 @@ from restorecli.training.data import Batches, batches, moved, training_photos
 from restorecli.training.devices import choose_device, choose_dtype, dtype_name
 from restorecli.training.mechanics import Mechanics
 from restorecli.training.methods import build_branch
+from restorecli.training.muon import build_optimiser
 from restorecli.training.standing import Stopwatch
 from restorecli.training.step import Players, compile_players, compiling, photos_of, take_step
 
@@ -97,7 +98,7 @@ def players_of(config: TrainConfig, device: torch.device) -> Players:
     restorer = placed(build_generator(config.architecture, vars(shape)), device)
     mechanics = Mechanics(config.optimiser.clip)
     branch = build_branch(config, restorer, device, mechanics)
-    optimiser = torch.optim.AdamW(restorer.parameters())
+    optimiser = build_optimiser(restorer, config.optimiser)
     return Players(restorer, copy.deepcopy(restorer), optimiser, mechanics, Balance(0, 1), branch)
 
 

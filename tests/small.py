@@ -14,7 +14,7 @@ from restorecli.weights import resolve, save_network
 # As many levels as the shipped networks, so the stride is the same, but narrow and shallow.
 NARROW = {
     "derain": UNetConfig(widths=(8, 8, 16), blocks=(1, 1, 2), global_width=16),
-    "dehaze": UNetConfig(head="affine", widths=(8, 8, 8, 16), blocks=(1, 1, 1, 1), global_width=16, guide=8),
+    "dehaze": UNetConfig(head="airlight", widths=(8, 8, 8, 16), blocks=(1, 1, 1, 1), global_width=16, guide=8),
 }
 
 
@@ -26,6 +26,8 @@ def narrow_network(task: str, seed: int = 0) -> UNet:
     torch.nn.init.normal_(network.film.weight, std=0.02)
     if network.config.guide:
         torch.nn.init.normal_(network.guide_in.weight, std=0.3)
+    if network.config.head == "airlight":
+        torch.nn.init.normal_(network.airlight.weight, std=0.05)
     return network
 
 

@@ -17,7 +17,10 @@ from torch.nn import functional as F
 
 from restorecli.models.descriptor import Descriptor
 
-HEADS = ("residual", "affine")
+HEADS = ("residual", "affine", "airlight")
+
+AIRLIGHT = 0.85
+"""What the airlight is taken for before anything is learnt: bright grey."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,9 @@ class UNetConfig:
 
     head: str = "residual"
     """How the output is tied to the input: ``residual`` adds a layer (rain), ``affine`` applies a gain and a bias per
-    pixel and channel (haze: ``J = I / t + A (1 - 1 / t)`` is affine in ``I``)."""
+    pixel and channel (haze: ``J = I / t + A (1 - 1 / t)`` is affine in ``I``), ``airlight`` applies the gain to the
+    distance from the photo's airlight, ``J = I + (I - A) (1 / t - 1)``, and adds a bias for what is not even in it: an
+    error of the gain then hardly matters in dense haze, where ``I`` is near ``A``."""
     stem: int = 2
     """Pixel-unshuffle factor: the network works at 1 / stem of the photo's resolution, without losing a value."""
     widths: tuple[int, ...] = (40, 80, 128)
@@ -176,6 +181,8 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], (3 if config.head == "residual" else 6) * config.stem**2, 3, padding=1)
         self.global_encoder = GlobalEncoder(config.global_width)
         self.film = nn.Linear(config.global_width, 2 * widths[-1] * blocks[-1])
+        if config.head == "airlight":
+            self.airlight = nn.Linear(config.global_width, 3)
         if config.guide:
             self.guide_decoder = GuideDecoder(self.global_encoder.widths, config.global_width, config.guide)
             self.guide_in = nn.Conv2d(config.guide, widths[-1], 1)
@@ -193,6 +200,9 @@ class UNet(nn.Module):
                 module.second.weight.data.mul_(0.1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.film.weight)
+        if self.config.head == "airlight":
+            nn.init.zeros_(self.airlight.weight)
+            nn.init.constant_(self.airlight.bias, AIRLIGHT)
         if self.config.guide:
             nn.init.zeros_(self.guide_in.weight)
 
@@ -238,14 +248,36 @@ class UNet(nn.Module):
 
     def features(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> list[Tensor]:
         """Features of the encoder, finest level first and the bottleneck's last, each (B, C, h, w)."""
+        return self._features(x, *self._whole(thumbnail), place)
+
+    def forward(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> Tensor:
+        vector, seen = self._whole(thumbnail)
+        y = self._head_values(self._features(x, vector, seen, place), x)
+        if self.config.head == "residual":
+            return x + y
+        gain, bias = y.chunk(2, dim=1)
+        if self.config.head == "affine":
+            return x * (1 + gain) + bias
+        airlight = self.airlight(vector).to(x.dtype)[:, :, None, None]
+        return x + (x - airlight) * gain + bias
+
+    def head_values(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> Tensor:
+        """What the head says of every pixel, (B, C, H, W), in the precision of the photo."""
+        return self._head_values(self._features(x, *self._whole(thumbnail), place), x)
+
+    def _whole(self, thumbnail: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What is known of the whole photo: a vector, and maps of features."""
+        vector, seen = self.global_encoder(thumbnail.to(self.stem.weight.dtype))
+        return vector, seen
+
+    def _features(self, x: Tensor, vector: Tensor, seen: list[Tensor], place: Tensor | None) -> list[Tensor]:
         found = []
-        x, thumbnail = x.to(self.stem.weight.dtype), thumbnail.to(self.stem.weight.dtype)
+        x = x.to(self.stem.weight.dtype)
         x = self.stem(F.pixel_unshuffle(x, self.config.stem) if self.config.stem > 1 else x)
         for blocks, down in zip(self.encoder, self.down, strict=True):
             x = blocks(x)
             found.append(x)
             x = down(x)
-        vector, seen = self.global_encoder(thumbnail)
         film = self.film(vector)
         film = film.view(film.shape[0], len(self.bottleneck), 2, -1, 1, 1)
         if self.config.guide:
@@ -258,23 +290,15 @@ class UNet(nn.Module):
         found.append(x)
         return found
 
-    def forward(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> Tensor:
-        y = self.head_values(x, thumbnail, place)
-        if self.config.head == "residual":
-            return x + y
-        gain, bias = y.chunk(2, dim=1)
-        return x * (1 + gain) + bias
-
-    def head_values(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> Tensor:
-        """What the head says of every pixel, (B, C, H, W), in the precision of the photo."""
-        *skips, y = self.features(x, thumbnail, place)
+    def _head_values(self, features: list[Tensor], photo: Tensor) -> Tensor:
+        *skips, y = features
         for up, blocks, skip in zip(reversed(self.up), reversed(self.decoder), reversed(skips), strict=True):
             y = blocks(F.pixel_shuffle(up(y), 2) + skip)
         y = self.head(y)
         if self.config.stem > 1:
             y = F.pixel_shuffle(y, self.config.stem)
         # The photo's own precision from here on: bf16 cannot tell neighbouring 8-bit levels (or gains near 1) apart.
-        return y.to(x.dtype)
+        return y.to(photo.dtype)
 
     def config_dict(self) -> dict[str, object]:
         """The configuration as plain values, for a file's metadata."""

@@ -22,6 +22,7 @@ from restorecli.models.unet import UNetConfig
 
 METHODS = ("cyclegan", "cdd", "dcd")
 SAMPLING = ("detail", "epoch")
+OPTIMISERS = ("adam", "muon")
 PRESETS = (
     "cdd", "cdd-paper", "dcd", "dcd-paper", "finetune-dehaze", "finetune-derain", "ship-dehaze", "ship-derain",
 )  # fmt: skip
@@ -155,6 +156,8 @@ class UnpairedConfig:
 class OptimiserConfig:
     """How the restoring generator learns."""
 
+    kind: str = "adam"
+    """``adam``, or ``muon`` (Jordan et al., 2024) for all layers but the last, which needs fewer steps."""
     lr: float = 4e-4
     """Learning rate after the warm-up."""
     warmup: int = 300
@@ -298,6 +301,10 @@ class TrainConfig:
             (0 <= self.optimiser.decay <= 1, "optimiser.decay is a share between 0 and 1"),
             (0 <= self.optimiser.ema < 1, "optimiser.ema must be at least 0 and below 1"),
             (self.optimiser.clip >= 0, "optimiser.clip must not be negative"),
+            (
+                self.optimiser.kind in OPTIMISERS,
+                f"optimiser.kind must be one of {', '.join(OPTIMISERS)}, not {self.optimiser.kind!r}",
+            ),
             (
                 0 <= self.optimiser.beta1 < 1 and 0 <= self.optimiser.beta2 < 1,
                 "optimiser.beta1 and optimiser.beta2 must be at least 0 and below 1",

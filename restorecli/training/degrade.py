@@ -45,11 +45,17 @@ class HazeRange:
     beta: tuple[float, float] = (0.1, 2.4)
     """Scattering coefficient for depth normalised to [0, 1] (a tenth of the samples is up to 1.5 times denser)."""
     airlight: tuple[float, float] = (0.66, 1.0)
-    """Brightness of the airlight (a quarter of the samples is darker, down to 0.38: dusk, smog)."""
+    """Brightness of the airlight (two in five of those not ``plain`` are darker, down to 0.38: dusk, smog)."""
     tint: float = 0.02
-    """Standard deviation of the airlight's colour cast per channel (a third of the samples has 3.5 times it)."""
+    """Standard deviation of the airlight's colour cast per channel (half of those not ``plain`` have 3.5
+    times it, the plain ones a tenth)."""
     noise: float = 0.015
-    """Largest standard deviation of sensor noise, which half of the samples have."""
+    """Largest standard deviation of sensor noise, in those not ``plain``."""
+    veil: float = 0.4
+    """Share of samples without a known depth whose haze is a veil that hardly grows with distance."""
+    plain: float = 0.5
+    """Share of samples whose haze is even, bright, grey and without noise: the most common haze, and what all public
+    test sets render. Uneven, dark and coloured haze is drawn for the others."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,10 @@ class RainRange:
     angle: float = 17.0
     """Standard deviation in degrees of the direction of fall about the vertical (never beyond 55)."""
     noise: float = 0.01
-    """Largest standard deviation of sensor noise, which a third of the samples have."""
+    """Largest standard deviation of sensor noise, which half of those not ``plain`` have."""
+    plain: float = 0.4
+    """Share of samples whose rain is streaks that add their light, equally everywhere, and nothing else: no veil, no
+    gusts, no noise. Where nothing veils a photo, its dark places stay dark, and a generator must learn to see that."""
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -197,24 +206,32 @@ def render_haze(
     count, _, height, width = crop.shape
     size = thumbnail.shape[-1]
     known = has_depth.view(-1, 1, 1, 1)
+    # In metres, or as a share of the farthest thing in the photo: a small room may be as hazy as a hall.
+    farthest = depth_thumbnail.amax((2, 3), keepdim=True).clamp_min(0.05)
+    reach = 1 + (1 / farthest - 1) * _chance(count, 0.5, generator)
+    depth, depth_thumbnail = (depth * reach).clamp(0, 1), (depth_thumbnail * reach).clamp(0, 1)
     imagined = pseudo_depth(thumbnail, generator)
     low = known * depth_thumbnail + (1 - known) * imagined
     high = known * depth + (1 - known) * enlarge_along_edges(imagined, thumbnail, crop, box)
 
-    # Haze may begin at the lens or only far away.
+    # Haze may begin at the lens or only far away; a veil of it lies over everything alike, be it near or far.
     near = _uniform((count, 1, 1, 1), 0.0, 0.35, generator) * _chance(count, 0.5, generator)
+    veil = _chance(count, ranges.veil, generator) * (1 - known)
+    near = near * (1 - veil) + veil * _uniform((count, 1, 1, 1), 0.5, 0.9, generator)
     beta = _uniform((count, 1, 1, 1), *ranges.beta, generator)
+    beta = beta * (1 - veil) + veil * _uniform((count, 1, 1, 1), 0.15, 1.2, generator)
     beta = beta * (1 + 0.5 * _chance(count, 0.1, generator)) * (1 - _chance(count, ranges.none, generator))
+    odd = 1 - _chance(count, ranges.plain, generator)
     # Uneven haze: banks of fog multiply the optical depth.
-    banks = torch.exp(0.35 * _smooth_noise(count, 3, size, generator) * _chance(count, 0.35, generator))
+    banks = torch.exp(0.35 * _smooth_noise(count, 3, size, generator) * _chance(count, 0.5, generator) * odd)
 
     level = _uniform((count, 1, 1, 1), *ranges.airlight, generator)
-    dark = _chance(count, 0.25, generator)
+    dark = _chance(count, 0.4, generator) * odd
     level = level * (1 - dark) + dark * _uniform((count, 1, 1, 1), 0.38, 0.7, generator)
-    strength = ranges.tint * (1 + 2.5 * _chance(count, 0.35, generator))
+    strength = ranges.tint * (1 + 2.5 * _chance(count, 0.5, generator)) * (0.1 + 0.9 * odd)
     cast = torch.randn((count, 3, 1, 1), generator=generator) * strength
     # Airlight brighter towards the sun: a gradient over the photo.
-    slope = torch.randn((count, 2, 1, 1), generator=generator) * 0.06 * _chance(count, 0.35, generator)
+    slope = torch.randn((count, 2, 1, 1), generator=generator) * 0.06 * _chance(count, 0.5, generator) * odd
     ramp = torch.linspace(-1, 1, size)
     gradient = slope[:, 0:1] * ramp.view(1, 1, -1, 1) + slope[:, 1:2] * ramp.view(1, 1, 1, -1)
     airlight = ((level + cast - cast.mean(1, keepdim=True)) * (1 + gradient)).clamp(0.2, 1)
@@ -225,7 +242,7 @@ def render_haze(
 
     degraded = through(crop, high, cut(banks, box, height, width), cut(airlight, box, height, width))
     small = through(thumbnail, low, banks, airlight)
-    sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * _chance(count, 0.5, generator)
+    sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * odd
     return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop, box)
 
 
@@ -295,6 +312,7 @@ def render_rain(
     # How hard it rains, 0 to 1, drives number, opacity and density of the layers together.
     force = torch.rand((count, 1), generator=generator)
     wet = (torch.rand((count, 1), generator=generator) >= ranges.none).float()
+    odd = 1 - _chance(count, ranges.plain, generator)
     # The first layer is always there, the further ones with the force of the rain.
     present = (torch.rand(shape, generator=generator) < force * 1.1).float()
     present[:, 0] = 1
@@ -320,7 +338,7 @@ def render_rain(
     opacity = opacity * (1 - 0.5 * near) * present * wet
     gain = torch.full(shape, 0.55)
     # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
-    curtain = (torch.rand((count,), generator=generator) < 0.15 + 0.3 * force[:, 0]).float()
+    curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]
     opacity[:, -1] = torch.where(curtain > 0, curtain_opacity, opacity[:, -1])
     dense[:, -1] = torch.maximum(dense[:, -1], curtain)
@@ -342,17 +360,17 @@ def render_rain(
 
     def uneven(share: float, slope: float, bumps: float) -> Tensor:
         """(B, 1, S, S) over the whole photo, about 1: a slope across it in a share of the samples, and bumps."""
-        tilt = torch.randn((count, 2, 1, 1), generator=generator) * slope * _chance(count, share, generator)
+        tilt = torch.randn((count, 2, 1, 1), generator=generator) * slope * _chance(count, share, generator) * odd
         tilted = 1 + tilt[:, 0:1] * ramp.view(1, 1, -1, 1) + tilt[:, 1:2] * ramp.view(1, 1, 1, -1)
-        return tilted + bumps * _smooth_noise(count, 3, size, generator)
+        return tilted + bumps * odd * _smooth_noise(count, 3, size, generator)
 
-    gusts = uneven(0.5, 0.5, 0.3).clamp(0.03, 2)
+    gusts = uneven(0.6, 0.7, 0.3).clamp(0.02, 2.2)
     mean = layer.sum(1, keepdim=True).mean((2, 3), keepdim=True)
     layer = layer.sum(1, keepdim=True) * cut(gusts, box, height, width)
     grey = _uniform((count, 1, 1, 1), 0.6, 1.0, generator)
     colour = (grey + 0.02 * torch.randn((count, 3, 1, 1), generator=generator)).clamp(0, 1)
 
-    mode = torch.rand((count, 1, 1, 1), generator=generator)
+    mode = torch.rand((count, 1, 1, 1), generator=generator) * odd
     screen, cover_up = ((mode > 0.55) & (mode <= 0.8)).float(), (mode > 0.8).float()
     added = 1 - screen - cover_up
 
@@ -366,7 +384,7 @@ def render_rain(
         )
 
     # Far rain is a veil, in heavy rain only: a fog that takes a little contrast away.
-    strong = force.view(-1, 1, 1, 1) * wet.view(-1, 1, 1, 1) * _chance(count, 0.35, generator)
+    strong = force.view(-1, 1, 1, 1) * wet.view(-1, 1, 1, 1) * _chance(count, 0.5, generator) * odd
     veil = strong * _uniform((count, 1, 1, 1), 0.02, 0.4, generator)
     mist = (veil * uneven(0.6, 0.6, 0.25)).clamp(0, 0.8)
     light = _uniform((count, 1, 1, 1), 0.55, 0.95, generator)
@@ -377,7 +395,7 @@ def render_rain(
     grain = _uniform((count, 1, 1, 1), 0, 0.35, generator) * torch.randn((count, 1, size, size), generator=generator)
     small = under(thumbnail * (1 - mist) + light * mist, mean * gusts * (1 + grain).clamp_min(0))
 
-    sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * _chance(count, 0.33, generator)
+    sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * _chance(count, 0.5, generator) * odd
     return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop, box)
 
 

@@ -19,6 +19,7 @@ from restorecli.training.folders import length_of, open_folders
 from restorecli.training.loop import with_start
 from restorecli.training.mechanics import Mechanics
 from restorecli.training.methods import build_branch
+from restorecli.training.muon import build_optimiser
 from restorecli.training.options import Options
 from restorecli.training.step import Players, take_step
 
@@ -34,7 +35,7 @@ def describe(options: Options) -> str:
     mechanics = Mechanics(config.optimiser.clip)
     restorer = restorer.to(device)
     branch = build_branch(config, restorer, device, mechanics) if config.unpaired.weight > 0 else None
-    optimiser = torch.optim.AdamW(restorer.parameters())
+    optimiser = build_optimiser(restorer, config.optimiser)
     players = Players(restorer, copy.deepcopy(restorer), optimiser, mechanics, Balance(0, 1), branch)
     modules: Mapping[str, nn.Module] = {"restorer": restorer, **(branch.modules() if branch else {})}
     lines = [config.to_toml()]

@@ -35,6 +35,7 @@ from restorecli.training.folders import Folders, length_of, open_folders
 from restorecli.training.journal import Journal
 from restorecli.training.mechanics import Mechanics
 from restorecli.training.methods import build_branch
+from restorecli.training.muon import build_optimiser
 from restorecli.training.options import Event, Options, Outcome
 from restorecli.training.processes import Processes
 from restorecli.training.standing import Standing, Stopwatch
@@ -93,12 +94,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     players = Players(
         restorer,
         copy.deepcopy(restorer).eval().requires_grad_(False),
-        torch.optim.AdamW(
-            restorer.parameters(),
-            lr=config.optimiser.lr,
-            betas=(config.optimiser.beta1, config.optimiser.beta2),
-            weight_decay=0.0,
-        ),
+        build_optimiser(restorer, config.optimiser),
         Mechanics(config.optimiser.clip, processes, scaler),
         Balance(config.unpaired.balance, config.unpaired.balance_every),
     )

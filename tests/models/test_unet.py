@@ -14,6 +14,7 @@ from restorecli.models.unet import UNet, UNetConfig, read_at
 CONFIGS = {
     "derain": UNetConfig(widths=(8, 8, 8), blocks=(2, 2, 3)),
     "dehaze": UNetConfig(head="affine", widths=(8, 8, 8, 8), blocks=(1, 2, 2, 2)),
+    "airlight": UNetConfig(head="airlight", widths=(8, 8, 8), blocks=(1, 1, 1)),
     "no stem": UNetConfig(stem=1, widths=(8, 8), blocks=(1, 1)),
     "stem of four": UNetConfig(stem=4, widths=(8, 8), blocks=(2, 1)),
     "guided": UNetConfig(widths=(8, 8, 8), blocks=(1, 1, 1), guide=8),
@@ -25,7 +26,7 @@ def positive(config: UNetConfig) -> UNet:
     network = UNet(config).double().eval()
     generator = torch.Generator().manual_seed(1)
     for name, value in network.named_parameters():
-        if not any(part in name for part in ("global_encoder", "film", "guide")):
+        if not any(part in name for part in ("global_encoder", "film", "guide", "airlight")):
             # Of one mean per layer, so that the values neither vanish nor overflow on the way.
             fan_in = value[0].numel() if value.dim() > 1 else value.numel()
             value.data = (0.5 + torch.rand(value.shape, generator=generator)).double() / fan_in
@@ -158,3 +159,18 @@ def test_the_descriptor_says_what_the_network_is() -> None:
 def test_all_problems_of_a_config_are_named_at_once() -> None:
     with pytest.raises(ValueError, match=r"head must be .*stem must be .*thumbnail must be"):
         UNet(UNetConfig(head="tail", stem=3, thumbnail=50))
+
+
+def test_the_gain_of_the_airlight_head_leaves_the_airlight_as_it_is() -> None:
+    network = UNet(CONFIGS["airlight"]).double().eval()
+    bias = network.airlight.bias
+    bias.data = torch.tensor([0.9, 0.8, 0.7], dtype=torch.float64)
+    # The channels of gain come first, then as many of bias: the gain is 1.5 everywhere, the bias nothing.
+    network.head.bias.data[: 3 * network.config.stem**2] = 1.5
+    photo = torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    photo[:, :, 4:8] = bias.data.view(1, 3, 1, 1)
+    with torch.inference_mode():
+        restored = network(photo, torch.rand(1, 3, 64, 64, dtype=torch.float64))
+    airlight = bias.data.view(1, 3, 1, 1)
+    assert torch.allclose(restored, airlight + (photo - airlight) * 2.5)
+    assert torch.allclose(restored[:, :, 4:8], photo[:, :, 4:8])

@@ -33,6 +33,8 @@ def _seed(value: int) -> torch.Generator:
 def _haze(seed: int, depth: float = 0.5, ranges: HazeRange | None = None):  # type: ignore[no-untyped-def]
     crop, thumbnail, box = _scene()
     far, far_small = torch.full_like(crop[:, :1], depth), torch.full_like(thumbnail[:, :1], depth)
+    # Somewhere in the photo, outside of the crop, is the farthest thing.
+    far_small[..., 0, 0] = 1
     return render_haze(crop, thumbnail, box, far, far_small, torch.ones(4), _seed(seed), ranges)
 
 
@@ -62,6 +64,38 @@ def test_haze_follows_the_scattering_model() -> None:
     contrast = [x.std((2, 3)) / crop.std((2, 3)) for x in (near, far)]
     assert bool((contrast[0] < 1).all()) and bool((contrast[1] < contrast[0]).all())
     assert bool(((near >= 0) & (near <= 1)).all())
+
+
+def test_depth_counts_in_metres_or_as_a_share_of_the_farthest() -> None:
+    """A photo of nothing but near things is hazy only where their distances are taken as shares."""
+    crop, thumbnail, box = (x.repeat(8, *([1] * (x.dim() - 1))) for x in _scene())
+    near, near_small = torch.full_like(crop[:, :1], 0.1), torch.full_like(thumbnail[:, :1], 0.1)
+    ranges = HazeRange(none=0.0, beta=(2.0, 2.0), tint=0.0, noise=0.0, plain=1.0)
+    hazy = render_haze(crop, thumbnail, box, near, near_small, torch.ones(32), _seed(7), ranges).degraded
+    contrast = hazy.std((1, 2, 3)) / crop.std((1, 2, 3))
+    assert 4 <= int((contrast < 0.3).sum()) <= 28
+
+
+def test_plain_haze_has_one_grey_airlight() -> None:
+    """With t = exp(-beta d) known to be alike everywhere, plain haze over black is one grey."""
+    ranges = HazeRange(none=0.0, beta=(1.0, 1.0), tint=0.0, plain=1.0)
+    black, small, box = (
+        torch.zeros(8, 3, 32, 32),
+        torch.zeros(8, 3, 16, 16),
+        torch.tensor([[0.0, 0, 1, 1]]).repeat(8, 1),
+    )
+    far, far_small = torch.ones(8, 1, 32, 32), torch.ones(8, 1, 16, 16)
+    hazy = render_haze(black, small, box, far, far_small, torch.ones(8), _seed(9), ranges).degraded
+    assert float((hazy.amax((1, 2, 3)) - hazy.amin((1, 2, 3))).max()) < 1e-6
+
+
+def test_plain_rain_leaves_dark_places_dark() -> None:
+    """Streaks alone: between them nothing is brighter than it was, however hard it rains."""
+    crop, thumbnail = torch.full((16, 3, 64, 64), 0.2), torch.full((16, 3, 16, 16), 0.2)
+    ranges = RainRange(none=0.0, plain=1.0)
+    rainy = render_rain(crop, thumbnail, torch.tensor([[0.0, 0, 1, 1]]).repeat(16, 1), _seed(2), ranges).degraded
+    assert float(rainy.amin((1, 2, 3)).max()) < 0.21
+    assert float(rainy.min()) > 0.19
 
 
 def test_rain_without_veil_only_brightens_dark_scenes() -> None:
