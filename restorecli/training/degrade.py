@@ -337,6 +337,11 @@ def render_rain(
     opacity = _log_uniform(shape, 0.12, 1.0, generator) ** (1.1 - 0.8 * force**2) * (0.6 + 0.5 * force)
     opacity = opacity * (1 - 0.5 * near) * present * wet
     gain = torch.full(shape, 0.55)
+    # A downpour of streaks alone: they hide most of the photo, and between them it is as dark as ever.
+    pour = (torch.rand((count,), generator=generator) < 0.4).float() * (1 - odd[:, 0, 0, 0]) * wet[:, 0]
+    heavy = {"opacity": (0.5, 1.1), "threshold": (-0.6, 0.8), "gain": (0.45, 0.9), "dense": (1.0, 1.0)}
+    for name, values in (("opacity", opacity), ("threshold", threshold), ("gain", gain), ("dense", dense)):
+        values[:, 0] = torch.where(pour > 0, _uniform((count,), *heavy[name], generator), values[:, 0])
     # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]
