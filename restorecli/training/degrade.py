@@ -21,6 +21,9 @@ from torch.nn import functional as F
 
 from restorecli.models.physics import screened
 
+KNOWABLE = 0.15
+"""Transmission down to which haze is taken away whole, as dehazing by a prior bounds it (He et al., 2009: at 0.1)."""
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -31,7 +34,8 @@ class Rendered:
     thumbnail: Tensor
     """(B, 3, S, S) thumbnail of the whole degraded photo."""
     clear: Tensor
-    """(B, 3, H, W) the crop as it should come out."""
+    """(B, 3, H, W) the crop as it should come out: without rain, and without haze down to a transmission of
+    :data:`KNOWABLE`."""
     place: Tensor
     """(B, 4) where in the photo the crop lies: top, left, bottom, right in [0, 1]."""
 
@@ -161,8 +165,8 @@ def pseudo_depth(thumbnail: Tensor, generator: torch.Generator) -> Tensor:
     noise = 0.12 * _smooth_noise(count, 5, size, generator)
     depth = weights[:, 0:1] * ground + weights[:, 1:2] * segments + weights[:, 2:3] * 0.6 * luma + noise
     depth = _normalised(depth) ** _uniform((count, 1, 1, 1), 0.6, 1.8, generator)
-    # Four in five photos with a sky have it as far away as it is.
-    far = sky * _chance(count, 0.8, generator)
+    # Nearly all photos with a sky have it as far away as it is.
+    far = sky * _chance(count, 0.95, generator)
     return (depth * (1 - far) * _uniform((count, 1, 1, 1), 0.5, 1.0, generator) + far).clamp(0, 1)
 
 
@@ -236,14 +240,19 @@ def render_haze(
     gradient = slope[:, 0:1] * ramp.view(1, 1, -1, 1) + slope[:, 1:2] * ramp.view(1, 1, 1, -1)
     airlight = ((level + cast - cast.mean(1, keepdim=True)) * (1 + gradient)).clamp(0.2, 1)
 
-    def through(clear: Tensor, distance: Tensor, fog: Tensor, light: Tensor) -> Tensor:
-        transmission = torch.exp(-beta * fog * (near + (1 - near) * distance))
+    def through(distance: Tensor, fog: Tensor) -> Tensor:
+        return torch.exp(-beta * fog * (near + (1 - near) * distance))
+
+    def seen(clear: Tensor, transmission: Tensor, light: Tensor) -> Tensor:
         return clear * transmission + light * (1 - transmission)
 
-    degraded = through(crop, high, cut(banks, box, height, width), cut(airlight, box, height, width))
-    small = through(thumbnail, low, banks, airlight)
+    transmission, light = through(high, cut(banks, box, height, width)), cut(airlight, box, height, width)
+    degraded = seen(crop, transmission, light)
+    # Nobody can know what lies behind dense haze: there some of it is to stay, or generators paint dark clouds.
+    target = seen(crop, (transmission / KNOWABLE).clamp(max=1), light)
+    small = seen(thumbnail, through(low, banks), airlight)
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * odd
-    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop, box)
+    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), target, box)
 
 
 def streaks(

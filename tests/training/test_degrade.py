@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 import torch
 
 from restorecli.training.degrade import (
+    KNOWABLE,
     HazeRange,
     RainRange,
     enlarge_along_edges,
@@ -87,6 +89,18 @@ def test_plain_haze_has_one_grey_airlight() -> None:
     far, far_small = torch.ones(8, 1, 32, 32), torch.ones(8, 1, 16, 16)
     hazy = render_haze(black, small, box, far, far_small, torch.ones(8), _seed(9), ranges).degraded
     assert float((hazy.amax((1, 2, 3)) - hazy.amin((1, 2, 3))).max()) < 1e-6
+
+
+def test_what_dense_haze_hides_is_not_asked_for() -> None:
+    """Down to a transmission of KNOWABLE the target is the clear photo; what is denser is to keep some of its haze."""
+    crop, thumbnail, box = _scene()
+    for beta, share in ((1.5, 1.0), (-2 * math.log(KNOWABLE), KNOWABLE)):
+        ranges = HazeRange(none=0.0, beta=(beta, beta), tint=0.0, noise=0.0, plain=1.0)
+        far, far_small = torch.ones_like(crop[:, :1]), torch.ones_like(thumbnail[:, :1])
+        target = render_haze(crop, thumbnail, box, far, far_small, torch.ones(4), _seed(7), ranges).clear
+        contrast = (target.std((2, 3)) / crop.std((2, 3))).flatten()
+        # A tenth of the samples are denser.
+        assert int(((contrast - share).abs() < 0.01).sum()) >= 6
 
 
 def test_plain_rain_leaves_dark_places_dark() -> None:
