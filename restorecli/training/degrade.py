@@ -272,7 +272,8 @@ def streaks(
     """Layers of streaks (N, H, W) in [0, 1]; each parameter is (N,): lengths in pixels, ``angle`` in radians.
 
     Noise is multiplied in frequency space by the transform of a line of that length with a Gaussian profile. Where
-    ``dense`` is 0 the noise is sparse drops, ``density`` of them a pixel, each leaving a streak of its own brightness.
+    ``dense`` is 0 the noise is sparse drops, ``density`` of them a pixel, each leaving a streak of its own brightness,
+    up to ``gain``; where they cross, they add up.
     Where it is 1 the noise is white and what rises over ``threshold`` standard deviations is rain, ``gain`` bright for
     each further one, which gives the ragged, touching streaks of a downpour. ``soft`` 1 gives streaks that fade
     towards their ends, 0 a shutter's. The layers wrap round their edges, so no streak begins at a border.
@@ -299,7 +300,7 @@ def streaks(
     peak = length * thickness * math.sqrt(2 * math.pi)
     spread = layer.std((1, 2), keepdim=True).clamp_min(1e-6)
     over = (layer / spread - threshold.view(-1, 1, 1)) * gain.view(-1, 1, 1)
-    return torch.where(dense > 0, over, layer * peak).clamp(0, 1)
+    return torch.where(dense > 0, over, layer * peak * gain.view(-1, 1, 1)).clamp(0, 1)
 
 
 def render_rain(
@@ -345,12 +346,27 @@ def render_rain(
     # In heavy rain bright streaks are the rule, in light rain the exception.
     opacity = _log_uniform(shape, 0.12, 1.0, generator) ** (1.1 - 0.8 * force**2) * (0.6 + 0.5 * force)
     opacity = opacity * (1 - 0.5 * near) * present * wet
-    gain = torch.full(shape, 0.55)
-    # A downpour of streaks alone: they hide most of the photo, and between them it is as dark as ever.
+    gain = 1 - 0.45 * dense
+    # A downpour of streaks alone: they hide most of the photo, and between them it is as dark as ever. Ragged sheets,
+    # or threads that cross each other, each with a brightness of its own.
     pour = (torch.rand((count,), generator=generator) < 0.4).float() * (1 - odd[:, 0, 0, 0]) * wet[:, 0]
-    heavy = {"opacity": (0.5, 1.1), "threshold": (-0.6, 0.8), "gain": (0.45, 0.9), "dense": (1.0, 1.0)}
-    for name, values in (("opacity", opacity), ("threshold", threshold), ("gain", gain), ("dense", dense)):
-        values[:, 0] = torch.where(pour > 0, _uniform((count,), *heavy[name], generator), values[:, 0])
+    threads = pour * (torch.rand((count,), generator=generator) < 0.6).float()
+
+    def instead(where: Tensor, values: Tensor, others: Tensor) -> None:
+        values[:, 0] = torch.where(where > 0, others, values[:, 0])
+
+    instead(pour, opacity, _uniform((count,), 0.5, 1.1, generator))
+    instead(pour, threshold, _uniform((count,), -0.6, 0.8, generator))
+    instead(pour, gain, _uniform((count,), 0.45, 0.9, generator))
+    instead(pour, dense, 1 - threads)
+    instead(threads, length, _log_uniform((count,), 20, 120, generator))
+    instead(threads, thickness, _log_uniform((count,), 0.35, 1.1, generator))
+    instead(threads, soft, torch.zeros(count))
+    # So faint that several must cross before they are white.
+    instead(threads, gain, _uniform((count,), 0.2, 0.6, generator))
+    instead(threads, opacity, _uniform((count,), 0.8, 1.2, generator))
+    cover = _log_uniform((count,), 0.5, 3, generator)
+    instead(threads, density, (cover / (length[:, 0] * thickness[:, 0] * 2.5)).clamp(1e-6, 0.2))
     # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]
