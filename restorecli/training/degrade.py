@@ -23,8 +23,6 @@ from restorecli.models.physics import screened
 
 KNOWABLE = 0.15
 """Transmission down to which haze is taken away whole, as dehazing by a prior bounds it (He et al., 2009: at 0.1)."""
-KNOWABLE_OUTDOORS = 0.25
-"""The same where no depth is known: in rooms something stands at the end of every view, outdoors it is mostly sky."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Rendered:
     """(B, 3, S, S) thumbnail of the whole degraded photo."""
     clear: Tensor
     """(B, 3, H, W) the crop as it should come out: without rain, and without haze down to a transmission of
-    :data:`KNOWABLE` or :data:`KNOWABLE_OUTDOORS`."""
+    :data:`KNOWABLE`."""
     place: Tensor
     """(B, 4) where in the photo the crop lies: top, left, bottom, right in [0, 1]."""
 
@@ -251,8 +249,7 @@ def render_haze(
     transmission, light = through(high, cut(banks, box, height, width)), cut(airlight, box, height, width)
     degraded = seen(crop, transmission, light)
     # Nobody can know what lies behind dense haze: there some of it is to stay, or generators paint dark clouds.
-    knowable = known * KNOWABLE + (1 - known) * KNOWABLE_OUTDOORS
-    target = seen(crop, (transmission / knowable).clamp(max=1), light)
+    target = seen(crop, (transmission / KNOWABLE).clamp(max=1), light)
     small = seen(thumbnail, through(low, banks), airlight)
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * odd
     return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), target, box)
