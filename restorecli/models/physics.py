@@ -89,7 +89,7 @@ class PhysicsDegrader(UNet):
         transmission = 0.05 + 0.95 * torch.sigmoid(2 + _smooth(amount))
         grey = colour.mean(1, keepdim=True)
         airlight = 0.6 + 0.4 * torch.sigmoid(1 + grey) + 0.03 * torch.tanh(colour - grey)
-        return x * transmission + airlight.clamp(max=1) * (1 - transmission)
+        return scattered(x, transmission, airlight.clamp(max=1))
 
     def law(self, degraded: Tensor, clear: Tensor) -> Tensor:
         """The nearest photo to ``degraded`` (B, 3, H, W) that this weather could have made of ``clear``.
@@ -109,6 +109,11 @@ class PhysicsDegrader(UNet):
         own = (mean(clear * clear) - mean_clear * mean_clear).sum(1, keepdim=True)
         slope = ((both + 1e-3) / (own + 1e-3)).clamp(0, 1)
         return mean(slope) * clear + mean(mean_degraded - slope * mean_clear)
+
+
+def scattered(clear: Tensor, transmission: Tensor, airlight: Tensor) -> Tensor:
+    """Photos (B, 3, H, W) in [0, 1] through haze: ``I = J t + A (1 - t)``, ``t`` (B, 1, H, W) and ``A`` in [0, 1]."""
+    return clear * transmission + airlight * (1 - transmission)
 
 
 def screened(clear: Tensor, layer: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restorecli.models.physics import screened
+from restorecli.models.physics import scattered, screened
 
 KNOWABLE = 0.15
 """Transmission down to which haze is taken away whole, as dehazing by a prior bounds it (He et al., 2009: at 0.1)."""
@@ -243,14 +243,11 @@ def render_haze(
     def through(distance: Tensor, fog: Tensor) -> Tensor:
         return torch.exp(-beta * fog * (near + (1 - near) * distance))
 
-    def seen(clear: Tensor, transmission: Tensor, light: Tensor) -> Tensor:
-        return clear * transmission + light * (1 - transmission)
-
     transmission, light = through(high, cut(banks, box, height, width)), cut(airlight, box, height, width)
-    degraded = seen(crop, transmission, light)
+    degraded = scattered(crop, transmission, light)
     # Nobody can know what lies behind dense haze: there some of it is to stay, or generators paint dark clouds.
-    target = seen(crop, (transmission / KNOWABLE).clamp(max=1), light)
-    small = seen(thumbnail, through(low, banks), airlight)
+    target = scattered(crop, (transmission / KNOWABLE).clamp(max=1), light)
+    small = scattered(thumbnail, through(low, banks), airlight)
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * odd
     return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), target, box)
 
@@ -352,8 +349,8 @@ def render_rain(
     pour = (torch.rand((count,), generator=generator) < 0.4).float() * (1 - odd[:, 0, 0, 0]) * wet[:, 0]
     threads = pour * (torch.rand((count,), generator=generator) < 0.6).float()
 
-    def instead(where: Tensor, values: Tensor, others: Tensor) -> None:
-        values[:, 0] = torch.where(where > 0, others, values[:, 0])
+    def instead(where: Tensor, values: Tensor, others: Tensor, layer: int = 0) -> None:
+        values[:, layer] = torch.where(where > 0, others, values[:, layer])
 
     instead(pour, opacity, _uniform((count,), 0.5, 1.1, generator))
     instead(pour, threshold, _uniform((count,), -0.6, 0.8, generator))
@@ -370,14 +367,14 @@ def render_rain(
     # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]
-    opacity[:, -1] = torch.where(curtain > 0, curtain_opacity, opacity[:, -1])
+    instead(curtain, opacity, curtain_opacity, -1)
     dense[:, -1] = torch.maximum(dense[:, -1], curtain)
     brightness = _uniform((count,), 0.25, 0.6, generator)
     evenness = _log_uniform((count,), 1.5, 8, generator)
-    threshold[:, -1] = torch.where(curtain > 0, -evenness, threshold[:, -1])
-    gain[:, -1] = torch.where(curtain > 0, brightness / evenness, gain[:, -1])
-    length[:, -1] = torch.where(curtain > 0, _log_uniform((count,), 20, 110, generator), length[:, -1])
-    thickness[:, -1] = torch.where(curtain > 0, _log_uniform((count,), 0.6, 4, generator), thickness[:, -1])
+    instead(curtain, threshold, -evenness, -1)
+    instead(curtain, gain, brightness / evenness, -1)
+    instead(curtain, length, _log_uniform((count,), 20, 110, generator), -1)
+    instead(curtain, thickness, _log_uniform((count,), 0.6, 4, generator), -1)
 
     layer = streaks(
         total, height, width, length.view(-1), thickness.view(-1), angle.view(-1), density.view(-1),

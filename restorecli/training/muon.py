@@ -26,7 +26,8 @@ class Muon(torch.optim.AdamW):
     """Muon for the groups whose ``orthogonal`` is true, AdamW for the others; all with the learning rates of AdamW.
 
     An orthogonal update has the root mean square of one of Adam's (0.2: Liu et al., arXiv 2502.16982), so that one
-    learning rate serves both. A convolution is the matrix of its output channels by everything they are summed over.
+    learning rate serves both. ``torch.optim.Muon`` takes matrices alone; here a convolution is the matrix of its output
+    channels by everything they are summed over.
     """
 
     @torch.no_grad()
@@ -51,7 +52,6 @@ class Muon(torch.optim.AdamW):
                 # AdamW, when it loads a state, looks for a step in everyone's.
                 state["step"] = torch.zeros(())
                 state["momentum"] = torch.zeros_like(p)
-            state["step"] += 1
             state["momentum"].lerp_(p.grad, 1 - momentum)
             # Nesterov's: where the momentum will be after this gradient.
             update = p.grad.lerp(state["momentum"], momentum).flatten(1)
