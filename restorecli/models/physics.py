@@ -1,20 +1,25 @@
 """Degrading generators bound to physics: clear photo -> rainy or hazy photo, and nothing that weather cannot do.
 
 * Rain is one layer s in [0, 1], the same in all channels but for a slight tint, laid over the photo by screen
-  blending: ``I = J + s (1 - J)``. It can only brighten.
+  blending: ``I = J + s (1 - J)``. It can only brighten, and only where drops fell: few drops on a crop, each blurred
+  along one direction by its fall while the shutter was open (Garg and Nayar, IJCV 2007). How bright drops of each
+  length and width are, and the finer shape of what they leave, is learned. A degrader that may rain everywhere makes a
+  ragged fog of it, and teaches a restorer to take away as much.
 * Haze is ``I = J t + A (1 - t)`` with a smooth transmission t in [0.05, 1] and one nearly grey airlight A.
 
-Both are bounded by a sigmoid, not by a clamp, so that there is always a gradient. A generator that sees only the photo
-must find one rain that suits every cycle, and learns to add none; these are given noise too, so that the same photo is
-degraded differently each time, and what they learn is a distribution.
+Both are bounded by smooth functions, not by a clamp, so that there is always a gradient. A generator that sees only the
+photo must find one rain that suits every cycle, and learns to add none; these are given noise too, so that the same
+photo is degraded differently each time, and what they learn is a distribution. Noise that a network may do without is
+soon unused, and all haze becomes one haze: so noise decides, by itself, how dense haze and how bright its airlight is,
+where drops fall and how bright they are, and the network has to undo what is too much of it.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +27,15 @@ from torch.nn import functional as F
 
 from restorecli.models.unet import UNet, UNetConfig
 
-STREAKS = (9, 19, 39)
-"""Lengths in pixels of the streaks in the noise that rain is made of."""
+STREAKS = ((9, 2.05), (19, 2.3), (39, 2.57))
+"""Lengths in pixels of the streaks that rain is made of, and over how many standard deviations a pixel of white noise
+is a drop: streaks of one length then cover a fifth of a crop at most, and mostly less."""
+WIDTHS = (1, 3)
+"""Pixels across a streak, before it is turned: of each length there are thin ones and wide ones."""
+SLANT = 0.25
+"""Standard deviation of the direction of fall about the vertical, in radians."""
+SPREAD = 0.5
+"""Standard deviation of the logarithm of haze's density, and of rain's brightness, from crop to crop."""
 CELLS = (3, 6)
 """Bumps an edge of the smooth noise that haze is made of."""
 
@@ -39,10 +51,11 @@ class PhysicsDegrader(UNet):
         super().__init__(replace(config, head="residual"))
         self.task = task
         pixels = config.stem**2
-        self.extra = 2 + len(STREAKS) if task == "derain" else 1 + len(CELLS)
-        # Rain: amount and tint (3). Haze: density and airlight (3).
+        kinds = len(STREAKS) * len(WIDTHS) if task == "derain" else 0
+        self.extra = 2 + kinds if task == "derain" else 2 + len(CELLS)
+        # Rain: shape, tint (3), brightness of each kind of streak. Haze: density and airlight (3).
         self.stem = nn.Conv2d((3 + self.extra) * pixels, config.widths[0], 3, padding=1)
-        self.head = nn.Conv2d(config.widths[0], 4 * pixels, 3, padding=1)
+        self.head = nn.Conv2d(config.widths[0], (4 + kinds) * pixels, 3, padding=1)
         nn.init.kaiming_normal_(self.stem.weight, nonlinearity="relu")
         for layer in (self.stem, self.head):
             assert layer.bias is not None
@@ -50,9 +63,12 @@ class PhysicsDegrader(UNet):
         nn.init.normal_(self.head.weight, std=0.01)
 
     def draw_noise(self, photo: Tensor, draw: Callable[..., Tensor] | None = None) -> Tensor:
-        """Noise (B, C, H, W) for photos (B, 3, H, W), of mean 0 and deviation about 1 in every channel.
+        """Noise (B, C, H, W) for photos (B, 3, H, W).
 
-        ``draw`` gives normal numbers of a shape; None: torch's own generator does.
+        Haze: two normal numbers for each crop, and smooth bumps of about that size. Rain: a normal number for each
+        crop, white noise, and streaks of each kind, not below 0 and mostly 0, a single one at most 1 bright; most of a
+        crop are of one kind, and all fall one way. ``draw`` gives normal numbers of a shape; None: torch's own
+        generator does.
         """
         count, _, height, width = photo.shape
         normal = draw or partial(torch.randn, device=photo.device)
@@ -62,14 +78,20 @@ class PhysicsDegrader(UNet):
                 F.interpolate(normal(count, 1, n, n), size=(height, width), mode="bicubic", align_corners=True)
                 for n in CELLS
             ]
-            return torch.cat([whole, *smooth], 1)
-        angle = 0.25 * normal(count)
+            return torch.cat([whole, normal(count, 1, 1, 1).expand(-1, 1, height, width), *smooth], 1)
+        angle = SLANT * normal(count)
         sine, cosine, zero = torch.sin(angle), torch.cos(angle), torch.zeros_like(angle)
         turn = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
         grid = F.affine_grid(turn, [count, 1, height, width], align_corners=False)
         channels = [whole, normal(count, 1, height, width)]
-        for length in STREAKS:
-            fall = F.avg_pool2d(normal(count, 1, height + length - 1, width), (length, 1), stride=1) * math.sqrt(length)
+        # One camera and one exposure: most rain of a photo is of one kind, seldom of two.
+        shares = torch.softmax(4 * normal(count, len(STREAKS) * len(WIDTHS), 1, 1), 1).split(1, 1)
+        for share, ((length, rare), across) in zip(shares, product(STREAKS, WIDTHS), strict=True):
+            shape = (count, 1, height + length - 1, width + across - 1)
+            white = normal(*shape) - rare - 0.5 * normal(count, 1, 1, 1).abs()
+            # Each drop with a brightness of its own; drops as wide as three are a third as many.
+            drops = ((white > 0.12 * (across - 1)) * (0.4 + white)).clamp(max=1)
+            fall = F.avg_pool2d(drops, (length, across), stride=1) * (length * across * share)
             channels.append(F.grid_sample(fall, grid, align_corners=False, padding_mode="reflection"))
         return torch.cat(channels, 1)
 
@@ -81,14 +103,17 @@ class PhysicsDegrader(UNet):
     def forward(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
         noise = self.draw_noise(x) if noise is None else noise
         values = self.head_values(torch.cat([x, noise.to(x.dtype)], 1), thumbnail, place).float()
-        amount, colour = values[:, :1], values[:, 1:].mean((2, 3), keepdim=True)
+        amount, colour = values[:, :1], values[:, 1:4].mean((2, 3), keepdim=True)
         if self.task == "derain":
-            # Starts as a few hundredths, where a sigmoid still has a gradient.
-            layer = torch.sigmoid(amount - 3) * (1 + 0.05 * torch.tanh(colour))
+            # Rain is where drops fell: how bright each kind is, varies smoothly; the shape of streaks is refined.
+            bright = torch.sigmoid(_smooth(values[:, 4:]) - 1) * (SPREAD * noise[:, :1]).exp()
+            rain = (bright * noise[:, 2:]).sum(1, keepdim=True) * 2 * torch.sigmoid(amount)
+            layer = (1 - torch.exp(-rain)) * (1 + 0.05 * torch.tanh(colour))
             return screened(x, layer.clamp(max=1))
-        transmission = 0.05 + 0.95 * torch.sigmoid(2 + _smooth(amount))
+        density, brightness = (SPREAD * noise[:, :1]).exp(), noise[:, 1:2]
+        transmission = 0.05 + 0.95 * torch.exp(-density * F.softplus(_smooth(amount) - 1.5))
         grey = colour.mean(1, keepdim=True)
-        airlight = 0.6 + 0.4 * torch.sigmoid(1 + grey) + 0.03 * torch.tanh(colour - grey)
+        airlight = 0.6 + 0.4 * torch.sigmoid(1 + brightness + grey) + 0.03 * torch.tanh(colour - grey)
         return scattered(x, transmission, airlight.clamp(max=1))
 
     def law(self, degraded: Tensor, clear: Tensor) -> Tensor:

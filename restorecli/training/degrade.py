@@ -78,7 +78,7 @@ class RainRange:
     """Standard deviation in degrees of the direction of fall about the vertical (never beyond 55)."""
     noise: float = 0.01
     """Largest standard deviation of sensor noise, which half of those not ``plain`` have."""
-    plain: float = 0.4
+    plain: float = 0.5
     """Share of samples whose rain is streaks that add their light, equally everywhere, and nothing else: no veil, no
     gusts, no noise. Where nothing veils a photo, its dark places stay dark, and a generator must learn to see that."""
 
@@ -346,8 +346,11 @@ def render_rain(
     gain = 1 - 0.45 * dense
     # A downpour of streaks alone: they hide most of the photo, and between them it is as dark as ever. Ragged sheets,
     # or threads that cross each other, each with a brightness of its own.
-    pour = (torch.rand((count,), generator=generator) < 0.4).float() * (1 - odd[:, 0, 0, 0]) * wet[:, 0]
+    kind = torch.rand((count,), generator=generator) + odd[:, 0, 0, 0]
+    pour = (kind < 0.4).float() * wet[:, 0]
     threads = pour * (torch.rand((count,), generator=generator) < 0.6).float()
+    # A sprinkle: few thin streaks, all of a kind, over a photo that is otherwise as it was.
+    sprinkle = ((kind >= 0.4) & (kind < 0.75)).float() * wet[:, 0]
 
     def instead(where: Tensor, values: Tensor, others: Tensor, layer: int = 0) -> None:
         values[:, layer] = torch.where(where > 0, others, values[:, layer])
@@ -362,8 +365,16 @@ def render_rain(
     # So faint that several must cross before they are white.
     instead(threads, gain, _uniform((count,), 0.2, 0.6, generator))
     instead(threads, opacity, _uniform((count,), 0.8, 1.2, generator))
-    cover = _log_uniform((count,), 0.5, 3, generator)
-    instead(threads, density, (cover / (length[:, 0] * thickness[:, 0] * 2.5)).clamp(1e-6, 0.2))
+    opacity[:, 1:] *= (1 - sprinkle).view(-1, 1)
+    instead(sprinkle, opacity, _uniform((count,), 0.25, 1, generator))
+    instead(sprinkle, dense, torch.zeros(count))
+    instead(sprinkle, gain, torch.ones(count))
+    instead(sprinkle, length, _log_uniform((count,), 10, 80, generator))
+    instead(sprinkle, thickness, _log_uniform((count,), 0.4, 1.5, generator))
+    cover = threads * _log_uniform((count,), 0.5, 3, generator)
+    cover = cover + sprinkle * _log_uniform((count,), 0.02, 0.3, generator)
+    thin = (cover / (length[:, 0] * thickness[:, 0] * 2.5)).clamp(1e-6, 0.2)
+    instead(threads + sprinkle, density, thin)
     # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]

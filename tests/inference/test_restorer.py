@@ -224,8 +224,10 @@ def test_what_a_window_takes_is_known_beforehand(backend: str) -> None:
         pytest.skip(idle.problem)
     assert idle.peak_memory is not None and busy.peak_memory is not None
     known = 768**2 * bytes_per_pixel(weights.descriptor, "fp32")
-    # Far less would mean smaller windows than the memory allows, and more context computed twice.
-    assert known / 2 <= busy.peak_memory - idle.peak_memory <= known
+    # Far less would mean smaller windows than the memory allows, and more context computed twice. What is taken once,
+    # however large the photo (compiled kernels, a thread's scratch memory), is no part of it.
+    once = 20_000_000
+    assert known / 2 <= busy.peak_memory - idle.peak_memory <= known + once
 
 
 def test_the_thumbnail_is_the_mean_of_areas(derain: Restorer) -> None:
