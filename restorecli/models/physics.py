@@ -34,6 +34,8 @@ WIDTHS = (1, 3)
 """Pixels across a streak, before it is turned: of each length there are thin ones and wide ones."""
 SLANT = 0.25
 """Standard deviation of the direction of fall about the vertical, in radians."""
+VEIL = 15
+"""Pixels across from which on a streak is a veil."""
 SPREAD = 0.5
 """Standard deviation of the logarithm of haze's density, and of rain's brightness, from crop to crop."""
 CELLS = (3, 6)
@@ -119,11 +121,11 @@ class PhysicsDegrader(UNet):
     def law(self, degraded: Tensor, clear: Tensor) -> Tensor:
         """The nearest photo to ``degraded`` (B, 3, H, W) that this weather could have made of ``clear``.
 
-        Rain: the mean over the channels of the layer that explains each. Haze: in each window the one transmission and
-        the airlight that fit best, by least squares, and smooth between windows.
+        Rain: the mean over the channels of the layer that explains each, without what is no streak. Haze: in each
+        window the one transmission and the airlight that fit best, by least squares, and smooth between windows.
         """
         if self.task == "derain":
-            return screened(clear, layers_of(degraded, clear).mean(1, keepdim=True).clamp(0, 1))
+            return screened(clear, thin(layers_of(degraded, clear).mean(1, keepdim=True).clamp(0, 1)))
         window = max(3, min(degraded.shape[2:]) // 16 * 2 + 1)
 
         def mean(x: Tensor) -> Tensor:
@@ -149,6 +151,16 @@ def screened(clear: Tensor, layer: Tensor) -> Tensor:
 def layers_of(degraded: Tensor, clear: Tensor) -> Tensor:
     """The layer of rain that explains each channel of ``degraded`` over ``clear``, all (B, 3, H, W); not bounded."""
     return (degraded - clear) / (1 - clear).clamp_min(0.05)
+
+
+def thin(layer: Tensor) -> Tensor:
+    """What of layers (B, 1, H, W) is thinner than :data:`VEIL` pixels across: streaks, but no veil under them.
+
+    A white top-hat by a level line. Were veils rain, a restorer could darken whole photos, and call it lawful.
+    """
+    reach = VEIL // 2
+    eroded = -F.max_pool2d(-layer, (1, VEIL), stride=1, padding=(0, reach))
+    return layer - F.max_pool2d(eroded, (1, VEIL), stride=1, padding=(0, reach))
 
 
 def _smooth(x: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class HazeRange:
 class RainRange:
     """From what rain is drawn: light drizzle to downpour, fine and coarse, bright and dark."""
 
-    none: float = 0.12
+    none: float = 0.16
     """Share of samples without any rain."""
     layers: int = 4
     """Layers of streaks, each with its own length, width, density, angle, opacity and defocus."""
@@ -347,10 +347,10 @@ def render_rain(
     # A downpour of streaks alone: they hide most of the photo, and between them it is as dark as ever. Ragged sheets,
     # or threads that cross each other, each with a brightness of its own.
     kind = torch.rand((count,), generator=generator) + odd[:, 0, 0, 0]
-    pour = (kind < 0.4).float() * wet[:, 0]
+    pour = (kind < 0.5).float() * wet[:, 0]
     threads = pour * (torch.rand((count,), generator=generator) < 0.6).float()
     # A sprinkle: few thin streaks, all of a kind, over a photo that is otherwise as it was.
-    sprinkle = ((kind >= 0.4) & (kind < 0.75)).float() * wet[:, 0]
+    sprinkle = ((kind >= 0.5) & (kind < 0.8)).float() * wet[:, 0]
 
     def instead(where: Tensor, values: Tensor, others: Tensor, layer: int = 0) -> None:
         values[:, layer] = torch.where(where > 0, others, values[:, layer])

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restorecli.models.physics import layers_of
+from restorecli.models.physics import layers_of, thin
 
 GAIN = (1.25, 0.3)
 """How much bolder a layer is made: median, and standard deviation of its logarithm."""
@@ -40,10 +40,10 @@ SLANTS = tuple(range(-32, 33, 8))
 def rain_of(degraded: Tensor, clear: Tensor) -> Tensor:
     """The layer (B, 1, H, W) in [0, 1] that turns ``clear`` into ``degraded``, both (B, 3, H, W) in [0, 1].
 
-    Rain is grey: what one channel lost more of than another was not rain.
+    Rain is grey: what one channel lost more of than another was not rain; and thin: no veil.
     """
-    layer = layers_of(degraded, clear).amin(1, keepdim=True)
-    return falling(torch.where(layer > FAINT, layer, 0.0).clamp(0, 1))
+    layer = thin(layers_of(degraded, clear).amin(1, keepdim=True).clamp(0, 1))
+    return falling(torch.where(layer > FAINT, layer, 0.0))
 
 
 def falling(layer: Tensor) -> Tensor:

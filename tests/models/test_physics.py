@@ -88,6 +88,9 @@ def test_the_law_gives_back_weather_and_nothing_else() -> None:
     rainy = photo + streaks * (1 - photo)
     rain = _degrader("derain")
     assert torch.allclose(rain.law(rainy, photo), rainy, atol=1e-5)
+    # Nor is a veil rain, under streaks or alone.
+    veiled = rainy + 0.3 * (1 - rainy)
+    assert (rain.law(veiled, photo) - rainy).abs().mean() < 0.2 * (veiled - rainy).abs().mean()
     # What darkens, or colours, is no rain.
     assert torch.allclose(rain.law(photo - 0.1, photo), photo, atol=1e-5)
     reddened = photo + torch.tensor([0.2, -0.1, -0.1]).view(1, 3, 1, 1)

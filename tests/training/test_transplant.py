@@ -30,6 +30,8 @@ def test_the_layer_is_what_was_laid_over() -> None:
     tinted[:, 0] += 0.09
     assert transplant.rain_of(tinted, clear).abs().max() == 0
     assert transplant.rain_of(clear, rainy).abs().max() == 0
+    # Nor is a veil, which darkening a photo would find.
+    assert transplant.rain_of(screened(clear, torch.full_like(_rain(), 0.2)), clear).max() < 1e-5
 
 
 def test_only_streaks_that_fall_with_the_others_are_rain() -> None:
