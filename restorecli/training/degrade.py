@@ -66,7 +66,7 @@ class HazeRange:
 class RainRange:
     """From what rain is drawn: light drizzle to downpour, fine and coarse, bright and dark."""
 
-    none: float = 0.16
+    none: float = 0.12
     """Share of samples without any rain."""
     layers: int = 4
     """Layers of streaks, each with its own length, width, density, angle, opacity and defocus."""
@@ -78,7 +78,7 @@ class RainRange:
     """Standard deviation in degrees of the direction of fall about the vertical (never beyond 55)."""
     noise: float = 0.01
     """Largest standard deviation of sensor noise, which half of those not ``plain`` have."""
-    plain: float = 0.5
+    plain: float = 0.2
     """Share of samples whose rain is streaks that add their light, equally everywhere, and nothing else: no veil, no
     gusts, no noise. Where nothing veils a photo, its dark places stay dark, and a generator must learn to see that."""
 
