@@ -29,9 +29,11 @@ from restorecli.models.unet import UNet, UNetConfig
 
 STREAKS = ((9, 2.05), (19, 2.3), (39, 2.57))
 """Lengths in pixels of the streaks that rain is made of, and over how many standard deviations a pixel of white noise
-is a drop: streaks of one length then cover a fifth of a crop at most, and mostly less."""
+is a drop: thin streaks then cover a fifth of a crop at most, wide ones a third, and mostly less."""
 WIDTHS = (1, 3)
 """Pixels across a streak, before it is turned: of each length there are thin ones and wide ones."""
+KINDS = tuple(product(STREAKS, WIDTHS))
+"""Each kind of streak: length and rarity, and width."""
 SLANT = 0.25
 """Standard deviation of the direction of fall about the vertical, in radians."""
 VEIL = 15
@@ -53,8 +55,8 @@ class PhysicsDegrader(UNet):
         super().__init__(replace(config, head="residual"))
         self.task = task
         pixels = config.stem**2
-        kinds = len(STREAKS) * len(WIDTHS) if task == "derain" else 0
-        self.extra = 2 + kinds if task == "derain" else 2 + len(CELLS)
+        kinds = len(KINDS) if task == "derain" else 0
+        self.extra = 2 + (kinds or len(CELLS))
         # Rain: shape, tint (3), brightness of each kind of streak. Haze: density and airlight (3).
         self.stem = nn.Conv2d((3 + self.extra) * pixels, config.widths[0], 3, padding=1)
         self.head = nn.Conv2d(config.widths[0], (4 + kinds) * pixels, 3, padding=1)
@@ -85,17 +87,17 @@ class PhysicsDegrader(UNet):
         sine, cosine, zero = torch.sin(angle), torch.cos(angle), torch.zeros_like(angle)
         turn = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
         grid = F.affine_grid(turn, [count, 1, height, width], align_corners=False)
-        channels = [whole, normal(count, 1, height, width)]
+        white, falls = normal(count, 1, height, width), []
         # One camera and one exposure: most rain of a photo is of one kind, seldom of two.
-        shares = torch.softmax(4 * normal(count, len(STREAKS) * len(WIDTHS), 1, 1), 1).split(1, 1)
-        for share, ((length, rare), across) in zip(shares, product(STREAKS, WIDTHS), strict=True):
+        shares = torch.softmax(4 * normal(count, len(KINDS), 1, 1), 1).split(1, 1)
+        for share, ((length, rare), across) in zip(shares, KINDS, strict=True):
             shape = (count, 1, height + length - 1, width + across - 1)
-            white = normal(*shape) - rare - 0.5 * normal(count, 1, 1, 1).abs()
-            # Each drop with a brightness of its own; drops as wide as three are a third as many.
-            drops = ((white > 0.12 * (across - 1)) * (0.4 + white)).clamp(max=1)
-            fall = F.avg_pool2d(drops, (length, across), stride=1) * (length * across * share)
-            channels.append(F.grid_sample(fall, grid, align_corners=False, padding_mode="reflection"))
-        return torch.cat(channels, 1)
+            excess = normal(*shape) - rare - 0.5 * normal(count, 1, 1, 1).abs()
+            # Each drop with a brightness of its own; drops that leave wide streaks are half as many.
+            drops = ((excess > 0.12 * (across - 1)) * (0.4 + excess)).clamp(max=1)
+            falls.append(F.avg_pool2d(drops, (length, across), stride=1) * (length * across * share))
+        turned = F.grid_sample(torch.cat(falls, 1), grid, align_corners=False, padding_mode="reflection")
+        return torch.cat([whole, white, turned], 1)
 
     def features(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> list[Tensor]:
         if x.shape[1] == 3:
@@ -106,16 +108,16 @@ class PhysicsDegrader(UNet):
         noise = self.draw_noise(x) if noise is None else noise
         values = self.head_values(torch.cat([x, noise.to(x.dtype)], 1), thumbnail, place).float()
         amount, colour = values[:, :1], values[:, 1:4].mean((2, 3), keepdim=True)
+        density = (SPREAD * noise[:, :1]).exp()
         if self.task == "derain":
             # Rain is where drops fell: how bright each kind is, varies smoothly; the shape of streaks is refined.
-            bright = torch.sigmoid(_smooth(values[:, 4:]) - 1) * (SPREAD * noise[:, :1]).exp()
+            bright = torch.sigmoid(_smooth(values[:, 4:]) - 1) * density
             rain = (bright * noise[:, 2:]).sum(1, keepdim=True) * 2 * torch.sigmoid(amount)
             layer = (1 - torch.exp(-rain)) * (1 + 0.05 * torch.tanh(colour))
             return screened(x, layer.clamp(max=1))
-        density, brightness = (SPREAD * noise[:, :1]).exp(), noise[:, 1:2]
         transmission = 0.05 + 0.95 * torch.exp(-density * F.softplus(_smooth(amount) - 1.5))
         grey = colour.mean(1, keepdim=True)
-        airlight = 0.6 + 0.4 * torch.sigmoid(1 + brightness + grey) + 0.03 * torch.tanh(colour - grey)
+        airlight = 0.6 + 0.4 * torch.sigmoid(1 + noise[:, 1:2] + grey) + 0.03 * torch.tanh(colour - grey)
         return scattered(x, transmission, airlight.clamp(max=1))
 
     def law(self, degraded: Tensor, clear: Tensor) -> Tensor:

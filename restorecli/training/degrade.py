@@ -300,6 +300,11 @@ def streaks(
     return torch.where(dense > 0, over, layer * peak * gain.view(-1, 1, 1)).clamp(0, 1)
 
 
+def _drops(cover: Tensor, length: Tensor, thickness: Tensor) -> Tensor:
+    """Streaks a pixel, where they are to cover that share of the picture."""
+    return (cover / (length * thickness * 2.5)).clamp(1e-6, 0.2)
+
+
 def render_rain(
     crop: Tensor,
     thumbnail: Tensor,
@@ -336,9 +341,8 @@ def render_rain(
     thickness = thickness * (1 + 1.2 * near)
     dense = (torch.rand(shape, generator=generator) < 0.3 + 0.4 * force).float()
     soft = (torch.rand(shape, generator=generator) < 0.5).float()
-    # Density in streaks a pixel, from the share of the picture they cover.
     cover = _log_uniform(shape, 0.01, 0.12, generator) * (0.4 + 2.6 * force**2)
-    density = (cover / (length * thickness * 2.5)).clamp(1e-6, 0.2)
+    density = _drops(cover, length, thickness)
     threshold = _uniform(shape, 0.6, 2.2, generator) - 0.6 * force
     # In heavy rain bright streaks are the rule, in light rain the exception.
     opacity = _log_uniform(shape, 0.12, 1.0, generator) ** (1.1 - 0.8 * force**2) * (0.6 + 0.5 * force)
@@ -373,8 +377,7 @@ def render_rain(
     instead(sprinkle, thickness, _log_uniform((count,), 0.4, 1.5, generator))
     cover = threads * _log_uniform((count,), 0.5, 3, generator)
     cover = cover + sprinkle * _log_uniform((count,), 0.02, 0.3, generator)
-    thin = (cover / (length[:, 0] * thickness[:, 0] * 2.5)).clamp(1e-6, 0.2)
-    instead(threads + sprinkle, density, thin)
+    instead(threads + sprinkle, density, _drops(cover, length[:, 0], thickness[:, 0]))
     # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]

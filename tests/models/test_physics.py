@@ -25,7 +25,7 @@ def test_noise_decides_and_a_gradient_is_always_left(task: str) -> None:
     draws = (partial(torch.randn, generator=torch.Generator().manual_seed(1)) for _ in range(2))
     noise, again = (degrader.draw_noise(photo, draw) for draw in draws)
     assert torch.equal(noise, again)
-    assert float(noise[:, 1 if task == "derain" else 2].std()) == pytest.approx(1, abs=0.6)
+    assert float(noise[:, 1 if task == "derain" else 2].std()) == pytest.approx(1, abs=0.5)
     first, second = degrader(photo, small, None, noise), degrader(photo, small)
     assert not torch.allclose(first, second)
     assert first.min() >= 0 and first.max() <= 1
