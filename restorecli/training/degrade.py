@@ -218,8 +218,9 @@ def render_haze(
     low = known * depth_thumbnail + (1 - known) * imagined
     high = known * depth + (1 - known) * enlarge_along_edges(imagined, thumbnail, crop, box)
 
-    # Haze may begin at the lens or only far away; a veil of it lies over everything alike, be it near or far.
-    near = _uniform((count, 1, 1, 1), 0.0, 0.35, generator) * _chance(count, 0.5, generator)
+    # Imagined depth begins at the nearest thing, which may be far from the lens; measured depth begins at the lens. A
+    # veil of haze lies over everything alike, be it near or far.
+    near = _uniform((count, 1, 1, 1), 0.0, 0.35, generator) * _chance(count, 0.5, generator) * (1 - known)
     veil = _chance(count, ranges.veil, generator) * (1 - known)
     near = near * (1 - veil) + veil * _uniform((count, 1, 1, 1), 0.5, 0.9, generator)
     beta = _uniform((count, 1, 1, 1), *ranges.beta, generator)

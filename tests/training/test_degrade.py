@@ -78,6 +78,13 @@ def test_depth_counts_in_metres_or_as_a_share_of_the_farthest() -> None:
     assert 4 <= int((contrast < 0.3).sum()) <= 28
 
 
+def test_measured_depth_has_no_haze_at_the_lens() -> None:
+    crop, _, _ = _scene()
+    for seed in range(6):
+        rendered = _haze(seed, depth=0.0, ranges=HazeRange(noise=0.0))
+        assert float((rendered.degraded - crop).abs().max()) <= 0.5 / 255 + 1e-6
+
+
 def test_plain_haze_has_one_grey_airlight() -> None:
     """With t = exp(-beta d) known to be alike everywhere, plain haze over black is one grey."""
     ranges = HazeRange(none=0.0, beta=(1.0, 1.0), tint=0.0, plain=1.0)
