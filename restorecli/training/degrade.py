@@ -24,6 +24,9 @@ from restorecli.models.physics import scattered, screened
 KNOWABLE = 0.15
 """Transmission down to which haze is taken away whole, as dehazing by a prior bounds it (He et al., 2009: at 0.1)."""
 
+FINER = 3
+"""Rain is laid over thumbnails at this multiple of their size: what is clipped must be clipped before it averages."""
+
 
 @dataclass(frozen=True)
 class Rendered:
@@ -57,7 +60,7 @@ class HazeRange:
     """Largest standard deviation of sensor noise, in those not ``plain``."""
     veil: float = 0.4
     """Share of samples without a known depth whose haze is a veil that hardly grows with distance."""
-    misty: float = 0.35
+    misty: float = 0.12
     """Share of samples without a known depth that are misty on a clear day too: up to two fifths of the optical depth
     is the scene's own and stays."""
     plain: float = 0.5
@@ -310,6 +313,23 @@ def _drops(cover: Tensor, length: Tensor, thickness: Tensor) -> Tensor:
     return (cover / (length * thickness * 2.5)).clamp(1e-6, 0.2)
 
 
+def periodic_thumbnail(layer: Tensor, box: Tensor, size: int) -> Tensor:
+    """Thumbnail (B, C, size, size), by area, of whole photos over which layers (B, C, H, W) of their parts ``box`` go
+    on periodically, each place in the part where it is in the photo."""
+
+    def averages(first: Tensor, last: Tensor, count: int) -> Tensor:
+        """(B, size, count): how much of each row (or column) of the layer is in each of the thumbnail."""
+        share = torch.arange(size + 1) / size
+        edges = ((share - first[:, None]) / (last - first)[:, None] * count)[:, :, None]
+        turns = (edges / count).floor()
+        covered = turns + (edges - turns * count - torch.arange(count)).clamp(0, 1)
+        return covered.diff(dim=1) / edges.diff(dim=1)
+
+    rows = averages(box[:, 0], box[:, 2], layer.shape[2])
+    columns = averages(box[:, 1], box[:, 3], layer.shape[3])
+    return rows[:, None] @ layer @ columns.transpose(1, 2)[:, None]
+
+
 def render_rain(
     crop: Tensor,
     thumbnail: Tensor,
@@ -342,7 +362,7 @@ def render_rain(
     thickness = _log_uniform(shape, *ranges.width, generator)
     # A streak is longer than it is wide: from stubby drops at a short exposure to threads at a long one.
     thickness = torch.minimum(thickness, length / _log_uniform(shape, 5, 18, generator))
-    near = (torch.rand(shape, generator=generator) < 0.08).float()
+    near = (torch.rand(shape, generator=generator) < 0.14).float()
     thickness = thickness * (1 + 1.2 * near)
     dense = (torch.rand(shape, generator=generator) < 0.3 + 0.4 * force).float()
     soft = (torch.rand(shape, generator=generator) < 0.5).float()
@@ -411,8 +431,7 @@ def render_rain(
         return tilted + bumps * odd * _smooth_noise(count, 3, size, generator)
 
     gusts = uneven(0.6, 0.7, 0.3).clamp(0.02, 2.2)
-    mean = layer.sum(1, keepdim=True).mean((2, 3), keepdim=True)
-    layer = layer.sum(1, keepdim=True) * cut(gusts, box, height, width)
+    layer = layer.sum(1, keepdim=True)
     grey = _uniform((count, 1, 1, 1), 0.6, 1.0, generator)
     colour = (grey + 0.02 * torch.randn((count, 3, 1, 1), generator=generator)).clamp(0, 1)
 
@@ -436,10 +455,15 @@ def render_rain(
     light = _uniform((count, 1, 1, 1), 0.55, 0.95, generator)
 
     screen_of_mist = cut(mist, box, height, width)
-    degraded = under(crop * (1 - screen_of_mist) + light * screen_of_mist, layer)
-    # Seen from the thumbnail, streaks average out: the more, the larger the photo is.
-    grain = _uniform((count, 1, 1, 1), 0, 0.35, generator) * torch.randn((count, 1, size, size), generator=generator)
-    small = under(thumbnail * (1 - mist) + light * mist, mean * gusts * (1 + grain).clamp_min(0))
+    falling = layer * cut(gusts, box, height, width)
+    degraded = under(crop * (1 - screen_of_mist) + light * screen_of_mist, falling)
+    # In a thumbnail streaks average out, the more, the larger the photo is; but those of a small photo show.
+    fine = FINER * size
+    whole = under(
+        F.interpolate(thumbnail * (1 - mist) + light * mist, size=(fine, fine), mode="nearest"),
+        periodic_thumbnail(layer, box, fine) * F.interpolate(gusts, size=(fine, fine), mode="bilinear"),
+    )
+    small = F.avg_pool2d(whole.clamp(0, 1), FINER)
 
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * _chance(count, 0.5, generator) * odd
     return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop, box)

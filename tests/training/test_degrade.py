@@ -13,6 +13,7 @@ from restorecli.training.degrade import (
     HazeRange,
     RainRange,
     enlarge_along_edges,
+    periodic_thumbnail,
     pseudo_depth,
     render_haze,
     render_rain,
@@ -145,6 +146,27 @@ def test_rain_without_veil_only_brightens_dark_scenes() -> None:
     # Rain is nearly grey.
     spread = rendered.degraded.amax(1) - rendered.degraded.amin(1)
     assert float(spread.mean()) < 0.06
+
+
+def test_a_layer_goes_on_periodically_over_the_thumbnail_of_the_whole_photo() -> None:
+    layer = torch.rand((2, 1, 24, 24), generator=_seed(1))
+    photo = layer.repeat(1, 1, 5, 5)
+    for box, expected in (
+        ([0.2, 0.4, 0.4, 0.6], photo),
+        ([0.25, 0.4, 0.45, 0.6], photo.roll(6, 2)),
+    ):
+        found = periodic_thumbnail(layer, torch.tensor([box]).expand(2, 4), 20)
+        assert float((found - torch.nn.functional.avg_pool2d(expected, 6)).abs().max()) < 1e-5
+
+
+def test_the_rain_of_a_thumbnail_is_that_of_the_photo() -> None:
+    crop, thumbnail, box = _scene()
+    for seed in range(8):
+        rendered = render_rain(crop, thumbnail, box, _seed(seed), RainRange(none=0, noise=0))
+        seen = torch.nn.functional.avg_pool2d(rendered.degraded, 4)
+        rain = seen - torch.nn.functional.avg_pool2d(crop, 4)
+        error = (rendered.thumbnail - thumbnail - rain).abs().mean((1, 2, 3))
+        assert (error <= 0.25 * rain.abs().mean((1, 2, 3)) + 0.004).all()
 
 
 def test_streaks_lie_along_their_angle() -> None:
