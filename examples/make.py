@@ -24,19 +24,20 @@ from restorecli.training.degrade import HazeRange, RainRange, Rendered, render_h
 HERE = Path(__file__).parent
 THUMBNAIL = 64
 WIDTH = 640
+WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 
 
 def hazy(photo: Tensor, thumbnail: Tensor, generator: torch.Generator) -> Rendered:
     """Daylight haze that leaves the whole photo readable; (1, 3, H, W) and (1, 3, S, S)."""
-    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
     no_depth, no_small_depth = torch.zeros_like(photo[:, :1]), torch.zeros_like(thumbnail[:, :1])
-    drawn_from = HazeRange(none=0, beta=(1.4, 1.5), airlight=(0.85, 0.9), noise=0)
-    return render_haze(photo, thumbnail, whole, no_depth, no_small_depth, torch.zeros(1), generator, drawn_from)
+    drawn_from = HazeRange(none=0, beta=(1.4, 1.5), airlight=(0.85, 0.9), noise=0, misty=0)
+    return render_haze(photo, thumbnail, WHOLE, no_depth, no_small_depth, torch.zeros(1), generator, drawn_from)
 
 
 def rainy(photo: Tensor, thumbnail: Tensor, generator: torch.Generator) -> Rendered:
     """A shower; (1, 3, H, W) and (1, 3, S, S)."""
-    return render_rain(photo, thumbnail, generator, RainRange(none=0, length=(20, 70), width=(0.5, 1.3), noise=0))
+    ranges = RainRange(none=0, length=(20, 70), width=(0.5, 1.3), noise=0)
+    return render_rain(photo, thumbnail, WHOLE, generator, ranges)
 
 
 def make(name: str, photo: np.ndarray, render: Callable[..., Rendered], seed: int) -> None:
@@ -50,5 +51,5 @@ def make(name: str, photo: np.ndarray, render: Callable[..., Rendered], seed: in
 
 
 if __name__ == "__main__":
-    make("hazy.jpg", data.coffee(), hazy, 3)
-    make("rainy.jpg", data.chelsea(), rainy, 1)
+    make("hazy.jpg", data.coffee(), hazy, 5)
+    make("rainy.jpg", data.chelsea(), rainy, 4)
