@@ -30,7 +30,7 @@ WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 def hazy(photo: Tensor, thumbnail: Tensor, generator: torch.Generator) -> Rendered:
     """Daylight haze that leaves the whole photo readable; (1, 3, H, W) and (1, 3, S, S)."""
     no_depth, no_small_depth = torch.zeros_like(photo[:, :1]), torch.zeros_like(thumbnail[:, :1])
-    drawn_from = HazeRange(none=0, beta=(1.4, 1.5), airlight=(0.85, 0.9), noise=0, misty=0)
+    drawn_from = HazeRange(none=0, beta=(1.4, 1.5), airlight=(0.85, 0.9), noise=0)
     return render_haze(photo, thumbnail, WHOLE, no_depth, no_small_depth, torch.zeros(1), generator, drawn_from)
 
 

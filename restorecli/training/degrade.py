@@ -38,7 +38,7 @@ class Rendered:
     """(B, 3, S, S) thumbnail of the whole degraded photo."""
     clear: Tensor
     """(B, 3, H, W) the crop as it should come out: without rain, and without haze down to a transmission of
-    :data:`KNOWABLE`, but for a scene's own mist."""
+    :data:`KNOWABLE`."""
     place: Tensor
     """(B, 4) where in the photo the crop lies: top, left, bottom, right in [0, 1]."""
 
@@ -60,9 +60,6 @@ class HazeRange:
     """Largest standard deviation of sensor noise, in those not ``plain``."""
     veil: float = 0.4
     """Share of samples without a known depth whose haze is a veil that hardly grows with distance."""
-    misty: float = 0.12
-    """Share of samples without a known depth that are misty on a clear day too: up to two fifths of the optical depth
-    is the scene's own and stays."""
     plain: float = 0.5
     """Share of samples whose haze is even, bright, grey and without noise: the most common haze, and what all public
     test sets render. Uneven, dark and coloured haze is drawn for the others."""
@@ -253,8 +250,7 @@ def render_haze(
     transmission, light = through(high, cut(banks, box, height, width)), cut(airlight, box, height, width)
     degraded = scattered(crop, transmission, light)
     # Nobody can know what lies behind dense haze: there some of it is to stay, or generators paint dark clouds.
-    own = _uniform((count, 1, 1, 1), 0.0, 0.4, generator) * _chance(count, ranges.misty, generator) * (1 - known)
-    target = scattered(crop, torch.minimum((transmission / KNOWABLE).clamp(max=1), transmission**own), light)
+    target = scattered(crop, (transmission / KNOWABLE).clamp(max=1), light)
     small = scattered(thumbnail, through(low, banks), airlight)
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * odd
     return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), target, box)

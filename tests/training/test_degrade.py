@@ -111,24 +111,6 @@ def test_what_dense_haze_hides_is_not_asked_for() -> None:
         assert int(((contrast - share).abs() < 0.01).sum()) >= 6
 
 
-def test_a_misty_scene_keeps_some_of_its_haze_and_a_measured_one_none() -> None:
-    crop, thumbnail, box = _scene()
-    none, depth, small = torch.zeros(4), torch.full_like(crop[:, :1], 0.5), torch.full_like(thumbnail[:, :1], 0.5)
-    clear, misty = (
-        HazeRange(none=0, noise=0, misty=0, beta=(0.5, 0.6)),
-        HazeRange(none=0, noise=0, misty=1, beta=(0.5, 0.6)),
-    )
-
-    def kept(known: torch.Tensor, ranges: HazeRange) -> torch.Tensor:
-        rendered = render_haze(crop, thumbnail, box, depth, small, known, _seed(5), ranges)
-        left, there = (rendered.clear - crop).abs(), (rendered.degraded - crop).abs()
-        return left.mean((1, 2, 3)) / there.mean((1, 2, 3))
-
-    assert float(kept(none, clear).max()) < 1e-6
-    assert 0.05 < float(kept(none, misty).mean()) < 0.5
-    assert float(kept(none + 1, misty).max()) < 1e-6
-
-
 def test_plain_rain_leaves_dark_places_dark() -> None:
     """Streaks alone: between them nothing is brighter than it was, however hard it rains."""
     crop, thumbnail = torch.full((16, 3, 64, 64), 0.2), torch.full((16, 3, 16, 16), 0.2)
