@@ -18,26 +18,26 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from restorecli.training.data import as_tensor
+from restorecli.training.data import WHOLE, as_tensor
 from restorecli.training.degrade import HazeRange, RainRange, Rendered, render_haze, render_rain
 
 HERE = Path(__file__).parent
 THUMBNAIL = 64
 WIDTH = 640
-WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+PLACE = torch.tensor([WHOLE], dtype=torch.float32)
 
 
 def hazy(photo: Tensor, thumbnail: Tensor, generator: torch.Generator) -> Rendered:
     """Daylight haze that leaves the whole photo readable; (1, 3, H, W) and (1, 3, S, S)."""
     no_depth, no_small_depth = torch.zeros_like(photo[:, :1]), torch.zeros_like(thumbnail[:, :1])
     drawn_from = HazeRange(none=0, beta=(1.4, 1.5), airlight=(0.85, 0.9), noise=0)
-    return render_haze(photo, thumbnail, WHOLE, no_depth, no_small_depth, torch.zeros(1), generator, drawn_from)
+    return render_haze(photo, thumbnail, PLACE, no_depth, no_small_depth, torch.zeros(1), generator, drawn_from)
 
 
 def rainy(photo: Tensor, thumbnail: Tensor, generator: torch.Generator) -> Rendered:
     """A shower; (1, 3, H, W) and (1, 3, S, S)."""
     ranges = RainRange(none=0, length=(20, 70), width=(0.5, 1.3), noise=0)
-    return render_rain(photo, thumbnail, WHOLE, generator, ranges)
+    return render_rain(photo, thumbnail, PLACE, generator, ranges)
 
 
 def make(name: str, photo: np.ndarray, render: Callable[..., Rendered], seed: int) -> None:

@@ -462,7 +462,7 @@ def render_rain(
     small = F.avg_pool2d(whole.clamp(0, 1), FINER)
 
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * _chance(count, 0.5, generator) * odd
-    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), crop, box)
+    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small, crop, box)
 
 
 def _with_noise(photo: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
