@@ -24,20 +24,20 @@ LARGEST_WINDOW = 16_000_000
 
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 # Measured on networks of several widths: the photo and the result as floats, and so many of the widest layers' outputs
-# at once, copies in another layout among them: PyTorch 9, on one machine 11.4; OpenVINO 8, ONNX Runtime 5, and 8 when
-# shapes change.
+# at once, copies in another layout among them: PyTorch 9, on one machine 11.4; OpenVINO 8, in bf16 10.5; ONNX Runtime 5
+# to 6, and 8 when shapes change.
 _PHOTO_BYTES = 60
-_LAYERS = 12
+_LAYERS = {"torch": 12, "openvino": 12, "onnx": 8}
 
 
-def bytes_per_pixel(descriptor: Descriptor, precision: str) -> float:
-    """Bytes of memory for each pixel of a window while it is computed, all buffers together."""
-    return _PHOTO_BYTES + _LAYERS * descriptor.features * _BYTES[precision]
+def bytes_per_pixel(descriptor: Descriptor, backend: str, precision: str) -> float:
+    """Bytes of memory for each pixel of a window while a backend computes it, all buffers together."""
+    return _PHOTO_BYTES + _LAYERS[backend] * descriptor.features * _BYTES[precision]
 
 
-def default_window(descriptor: Descriptor, precision: str) -> int:
+def default_window(descriptor: Descriptor, backend: str, precision: str) -> int:
     """Pixels of a window on a CPU when nobody says otherwise and memory is plenty."""
-    return min(LARGEST_WINDOW, int(DEFAULT_WORKING_MEMORY / bytes_per_pixel(descriptor, precision)))
+    return min(LARGEST_WINDOW, int(DEFAULT_WORKING_MEMORY / bytes_per_pixel(descriptor, backend, precision)))
 
 
 def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memory: int | None, taken: int = 0) -> Plan:
@@ -48,7 +48,7 @@ def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memor
     """
     height, width = pixels.shape[:2]
     halo, stride = backend.descriptor.halo, backend.descriptor.stride
-    working = bytes_per_pixel(backend.descriptor, backend.precision)
+    working = _working(backend)
     left = None if max_memory is None else max_memory - (taken if backend.device == "cpu" else 0)
     if tile != "auto":
         tiles = plan(height, width, tile=int(tile), halo=halo, stride=stride)
@@ -77,12 +77,16 @@ def pixels_at_once(backend: Backend, left: int | None) -> int:
 
     ``left`` is how many bytes there are for them within a bound on memory, None where there is none.
     """
-    working, free = bytes_per_pixel(backend.descriptor, backend.precision), backend.free_memory()
+    working, free = _working(backend), backend.free_memory()
     # Half of what is free: others live here too, and allocators round up.
     bounds = [LARGEST_WINDOW * working, *([] if free is None else [free / 2]), *([] if left is None else [left])]
     if backend.device == "cpu" and left is None:
         bounds.append(DEFAULT_WORKING_MEMORY)
     return int(max(0, min(bounds)) / working)
+
+
+def _working(backend: Backend) -> float:
+    return bytes_per_pixel(backend.descriptor, backend.name, backend.precision)
 
 
 class Ledger:
@@ -101,7 +105,7 @@ class Ledger:
 
     def used(self, tiles: Plan, backend: Backend) -> None:
         """Note that ``tiles`` were computed."""
-        bytes_of_window = tiles.window_pixels * bytes_per_pixel(backend.descriptor, backend.precision)
+        bytes_of_window = tiles.window_pixels * _working(backend)
         self._kept = max(self._kept, int(bytes_of_window))
 
 

@@ -153,7 +153,7 @@ def probe(
     """Measure one setting on one window of the size that photos are cut into; a slow one once only."""
     precision = setting.precision if setting.precision != "auto" else "fp32"
     stride = weights.descriptor.stride
-    edge = max(stride, math.isqrt(default_window(weights.descriptor, precision)) // stride * stride)
+    edge = max(stride, math.isqrt(default_window(weights.descriptor, setting.backend, precision)) // stride * stride)
     give_up = None if math.isinf(best) else _NO_LONGER * best * edge**2 / 1e6
     return run(weights, setting, height=edge, width=edge, runs=2, give_up=give_up, timeout=_TIMEOUT)
 
