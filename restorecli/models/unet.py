@@ -44,6 +44,8 @@ class UNetConfig:
     """Length of the vector that the global encoder makes of the thumbnail."""
     guide: int = 0
     """Channels of the map of features that is made of the thumbnail and read place by place; 0: there is none."""
+    guide_blocks: int = 0
+    """Residual blocks behind each level of that map: context of the whole photo that costs nothing by the pixel."""
 
     def problems(self) -> list[str]:
         """What is wrong with these values, one sentence each; empty when nothing is."""
@@ -62,6 +64,8 @@ class UNetConfig:
             found.append(f"global_width must be at least 8, not {self.global_width}")
         if self.guide < 0:
             found.append(f"guide must not be negative, not {self.guide}")
+        if self.guide_blocks < 0:
+            found.append(f"guide_blocks must not be negative, not {self.guide_blocks}")
         return found
 
 
@@ -104,24 +108,25 @@ class GlobalEncoder(nn.Module):
 class GuideDecoder(nn.Module):
     """What the global encoder found -> map (B, guide, S / 2, S / 2) of features of the whole photo.
 
-    From the coarsest level to the finest, each doubled in size, joined by that of the encoder and smoothed, so that
-    every place knows the whole photo and its own surroundings.
+    From the coarsest level to the finest, each doubled in size, joined by that of the encoder, smoothed and put through
+    ``blocks`` residual blocks, so that every place knows the whole photo and its own surroundings.
     """
 
-    def __init__(self, widths: tuple[int, ...], width: int, guide: int) -> None:
+    def __init__(self, widths: tuple[int, ...], width: int, guide: int, blocks: int) -> None:
         super().__init__()
         self.whole = nn.Linear(width, guide)
         self.lateral = nn.ModuleList(nn.Conv2d(one, guide, 1) for one in widths)
         self.smooth = nn.ModuleList(nn.Conv2d(guide, guide, 3, padding=1) for _ in widths)
+        self.blocks = nn.ModuleList(nn.Sequential(*(ResidualBlock(guide) for _ in range(blocks))) for _ in widths)
 
     def forward(self, vector: Tensor, features: list[Tensor]) -> Tensor:
         y = self.whole(vector)[:, :, None, None]
-        for lateral, smooth, found in zip(
-            reversed(self.lateral), reversed(self.smooth), reversed(features), strict=True
+        for lateral, smooth, blocks, found in zip(
+            reversed(self.lateral), reversed(self.smooth), reversed(self.blocks), reversed(features), strict=True
         ):
             if y.shape[-1] > 1:
                 y = F.interpolate(y, scale_factor=2.0, mode="nearest")
-            y = F.relu(smooth(y + lateral(found)))
+            y = blocks(F.relu(smooth(y + lateral(found))))
         return y
 
 
@@ -184,7 +189,9 @@ class UNet(nn.Module):
         if config.head == "airlight":
             self.airlight = nn.Linear(config.global_width, 3)
         if config.guide:
-            self.guide_decoder = GuideDecoder(self.global_encoder.widths, config.global_width, config.guide)
+            self.guide_decoder = GuideDecoder(
+                self.global_encoder.widths, config.global_width, config.guide, config.guide_blocks
+            )
             self.guide_in = nn.Conv2d(config.guide, widths[-1], 1)
         self._initialise()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, astuple, dataclass, field, fields, is_dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -26,6 +26,10 @@ OPTIMISERS = ("adam", "muon")
 PRESETS = (
     "cdd", "cdd-paper", "dcd", "dcd-paper", "finetune-dehaze", "finetune-derain", "ship-dehaze", "ship-derain",
 )  # fmt: skip
+
+
+SHARES = ("rotate", "gamma", "enlarge", "jpeg", "alone", "lines", "rgbd_share")
+"""The fields of ``[data]`` that are shares of the crops."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class DataConfig:
     """Share of crops turned by 90 degrees: lines of every direction for rain, never for haze, which knows up."""
     gamma: float = 0.3
     """Share of clear crops made darker or brighter by a gamma of 0.6 to 1.7."""
+    enlarge: float = 0.0
+    """Share of rendered crops whose middle is enlarged by up to 2.2: as soft as photos that are enlarged or shaken."""
     jpeg: float = 0.3
     """Share of rendered crops that go through JPEG at quality 50 to 95."""
     alone: float = 0.25
@@ -74,6 +80,8 @@ class RenderedConfig:
     """Weight of the rendered loss; 0 leaves it out, for strictly unpaired learning."""
     frequency: float = 0.1
     """Weight, within the rendered loss, of the L1 distance of spectra beside the L1 distance of pixels."""
+    rms: float = 0.0
+    """Weight, within the rendered loss, of the root mean square error of a crop beside the L1 distance of pixels."""
     balance: float = 0.01
     """Error of a crop (of 1) above which it counts by its logarithm, so that heavy ones do not rule; 0: never."""
 
@@ -243,16 +251,12 @@ class TrainConfig:
             (self.data.batch >= 1 and self.unpaired.batch >= 1, "data.batch and unpaired.batch must be at least 1"),
             (0 < self.data.scale[0] <= self.data.scale[1] <= 4, "data.scale must be two rising numbers in (0, 4]"),
             (
-                all(
-                    0 <= v <= 1
-                    for v in (self.data.rotate, self.data.gamma, self.data.jpeg, self.data.alone, self.data.lines)
-                ),
-                "data.rotate, data.gamma, data.jpeg, data.alone and data.lines are shares between 0 and 1",
+                all(0 <= getattr(self.data, name) <= 1 for name in SHARES),
+                f"{', '.join(f'data.{name}' for name in SHARES[:-1])} and data.{SHARES[-1]} are shares between 0 and 1",
             ),
-            (0 <= self.data.rgbd_share <= 1, "data.rgbd_share is a share between 0 and 1"),
             (
-                min(self.rendered.weight, self.rendered.frequency, self.rendered.balance) >= 0,
-                "rendered.weight, rendered.frequency and rendered.balance must not be negative",
+                min(astuple(self.rendered)) >= 0,
+                "rendered.weight, rendered.frequency, rendered.rms and rendered.balance must not be negative",
             ),
             (
                 self.rendered.weight > 0 or (self.unpaired.weight > 0 and self.unpaired.start == 0),

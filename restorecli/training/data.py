@@ -30,6 +30,9 @@ from restorecli.training.structures import lay_lines
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 """The place of a crop that is the whole photo."""
 
+MOST_ENLARGED = 2.2
+"""How much larger a crop that is enlarged becomes at most."""
+
 SMALLEST = 16
 """Photos with a side of fewer pixels are passed over; what is smaller than a crop is mirrored at its borders."""
 
@@ -329,9 +332,19 @@ class Batches(Dataset):
         return photo, cv2.convertScaleAbs(depth, alpha=255 / max(int(depth.max()), 1))
 
     def _as_files(self, rendered: Rendered, rng: np.random.Generator) -> Rendered:
-        """Some crops through JPEG, as real photos are; some with the thumbnail of the crop alone."""
+        """Some crops enlarged, some through JPEG, as real photos are; some with the thumbnail of the crop alone."""
         degraded, thumbnail, place = rendered.degraded.clone(), rendered.thumbnail.clone(), rendered.place.clone()
+        clear = rendered.clear.clone()
         for index in range(len(degraded)):
+            if rng.random() < self.config.data.enlarge:
+                inner = round(self.config.data.crop / rng.uniform(1, MOST_ENLARGED))
+                top, left = (int(rng.integers(self.config.data.crop - inner + 1)) for _ in range(2))
+                degraded[index], clear[index] = (
+                    self._enlarged(one[index, :, top : top + inner, left : left + inner]) for one in (degraded, clear)
+                )
+                share = torch.tensor([top, left, top + inner, left + inner]) / self.config.data.crop
+                corner, extent = place[index, :2], place[index, 2:] - place[index, :2]
+                place[index] = corner.repeat(2) + share * extent.repeat(2)
             if rng.random() < self.config.data.jpeg:
                 quality = int(rng.integers(50, 96))
                 pixels = (degraded[index] * 255).round().byte().permute(1, 2, 0).numpy()[..., ::-1]
@@ -341,7 +354,13 @@ class Batches(Dataset):
             if rng.random() < self.config.data.alone:
                 thumbnail[index] = thumbnail_of(degraded[index : index + 1], thumbnail.shape[-1])[0]
                 place[index] = torch.tensor(WHOLE)
-        return Rendered(degraded, thumbnail, rendered.clear, place)
+        return Rendered(degraded, thumbnail, clear, place)
+
+    def _enlarged(self, part: Tensor) -> Tensor:
+        """A part (3, h, w) of a crop at the crop's size, 8 bits a value."""
+        size = (self.config.data.crop, self.config.data.crop)
+        large = F.interpolate(part[None], size=size, mode="bicubic", align_corners=False)[0]
+        return (large.clamp(0, 1) * 255).round() / 255
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

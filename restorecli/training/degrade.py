@@ -81,9 +81,9 @@ class RainRange:
     """Standard deviation in degrees of the direction of fall about the vertical (never beyond 55)."""
     noise: float = 0.01
     """Largest standard deviation of sensor noise, which half of those not ``plain`` have."""
-    plain: float = 0.2
-    """Share of samples whose rain is streaks that add their light, equally everywhere, and nothing else: no veil, no
-    gusts, no noise. Where nothing veils a photo, its dark places stay dark, and a generator must learn to see that."""
+    plain: float = 0.4
+    """Share of samples whose rain is streaks, equally everywhere, and nothing else: no veil, no gusts, no noise. Where
+    nothing veils a photo, its dark places stay dark, and a generator must learn to see that."""
 
 
 def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -372,10 +372,10 @@ def render_rain(
     # A downpour of streaks alone: they hide most of the photo, and between them it is as dark as ever. Ragged sheets,
     # or threads that cross each other, each with a brightness of its own.
     kind = torch.rand((count,), generator=generator) + odd[:, 0, 0, 0]
-    pour = (kind < 0.5).float() * wet[:, 0]
+    pour = (kind < 0.3).float() * wet[:, 0]
     threads = pour * (torch.rand((count,), generator=generator) < 0.6).float()
-    # A sprinkle: few thin streaks, all of a kind, over a photo that is otherwise as it was.
-    sprinkle = ((kind >= 0.5) & (kind < 0.8)).float() * wet[:, 0]
+    # A sprinkle: few thin streaks of a kind or two, over a photo that is otherwise as it was.
+    sprinkle = ((kind >= 0.3) & (kind < 0.8)).float() * wet[:, 0]
 
     def instead(where: Tensor, values: Tensor, others: Tensor, layer: int = 0) -> None:
         values[:, layer] = torch.where(where > 0, others, values[:, layer])
@@ -391,14 +391,15 @@ def render_rain(
     instead(threads, gain, _uniform((count,), 0.2, 0.6, generator))
     instead(threads, opacity, _uniform((count,), 0.8, 1.2, generator))
     opacity[:, 1:] *= (1 - sprinkle).view(-1, 1)
-    instead(sprinkle, opacity, _uniform((count,), 0.25, 1, generator))
-    instead(sprinkle, dense, torch.zeros(count))
-    instead(sprinkle, gain, torch.ones(count))
-    instead(sprinkle, length, _log_uniform((count,), 10, 80, generator))
-    instead(sprinkle, thickness, _log_uniform((count,), 0.4, 1.5, generator))
-    cover = threads * _log_uniform((count,), 0.5, 3, generator)
-    cover = cover + sprinkle * _log_uniform((count,), 0.02, 0.3, generator)
-    instead(threads + sprinkle, density, _drops(cover, length[:, 0], thickness[:, 0]))
+    instead(threads, density, _drops(_log_uniform((count,), 0.5, 3, generator), length[:, 0], thickness[:, 0]))
+    for which, seen in enumerate((sprinkle, sprinkle * _chance(count, 0.3, generator).view(-1))):
+        instead(seen, opacity, _uniform((count,), 0.15, 1, generator), which)
+        instead(seen, dense, torch.zeros(count), which)
+        instead(seen, gain, torch.ones(count), which)
+        instead(seen, length, _log_uniform((count,), 6, 80, generator), which)
+        instead(seen, thickness, _log_uniform((count,), 0.3, 1.5, generator), which)
+        cover = _log_uniform((count,), 0.02, 0.3, generator)
+        instead(seen, density, _drops(cover, length[:, which], thickness[:, which]), which)
     # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]
@@ -431,7 +432,8 @@ def render_rain(
     grey = _uniform((count, 1, 1, 1), 0.6, 1.0, generator)
     colour = (grey + 0.02 * torch.randn((count, 3, 1, 1), generator=generator)).clamp(0, 1)
 
-    mode = torch.rand((count, 1, 1, 1), generator=generator) * odd
+    # A downpour of plain streaks adds its light; all other rain may hide what is behind it too.
+    mode = torch.rand((count, 1, 1, 1), generator=generator) * (1 - pour).view(-1, 1, 1, 1)
     screen, cover_up = ((mode > 0.55) & (mode <= 0.8)).float(), (mode > 0.8).float()
     added = 1 - screen - cover_up
 

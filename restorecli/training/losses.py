@@ -8,19 +8,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+RMS_FLOOR = 1e-3
+"""Root mean square error (of 1) below which it counts by its square: a quarter of an 8-bit level."""
 
-def rendered_loss(restored: Tensor, clear: Tensor, frequency: float, balance: float) -> Tensor:
+
+def rendered_loss(restored: Tensor, clear: Tensor, frequency: float, balance: float, rms: float = 0.0) -> Tensor:
     """L1 distance of pixels plus ``frequency`` times the L1 distance of spectra (Cho et al., ICCV 2021), balanced.
 
     ``restored`` and ``clear`` are (B, 3, H, W). The spectrum is that of an orthonormal transform, so that its weight
-    does not depend on the size of the crop. With ``balance`` s > 0 the distance e of each crop counts as
-    ``s log(1 + e / s)``: like e where it is small, like its logarithm where it is large. Plain L1 is ruled by the
-    crops with the heaviest degradation; people, and mean PSNR, judge light and absent ones as strictly.
+    does not depend on the size of the crop. ``rms`` times the root mean square error is added: a streak that stays is
+    a large error in few pixels, which L1 hardly counts, and PSNR does. With ``balance`` s > 0 the distance e of each
+    crop counts as ``s log(1 + e / s)``: like e where it is small, like its logarithm where it is large. Plain L1 is
+    ruled by the crops with the heaviest degradation; people, and mean PSNR, judge light and absent ones as strictly.
     """
     difference = restored.float() - clear
     errors = difference.abs().mean((1, 2, 3))
     if frequency > 0:
         errors = errors + frequency * torch.fft.rfft2(difference, norm="ortho").abs().mean((1, 2, 3))
+    if rms > 0:
+        errors = errors + rms * (difference.square().mean((1, 2, 3)) + RMS_FLOOR**2).sqrt()
     if balance > 0:
         errors = balance * torch.log1p(errors / balance)
     return errors.mean()

@@ -78,7 +78,8 @@ def take_step(
             if group.rendered is not None:
                 r = group.rendered
                 restored = players.restorer(r.degraded, r.thumbnail, r.place)
-                rendered = rendered_loss(restored, r.clear, config.rendered.frequency, config.rendered.balance)
+                weights = config.rendered
+                rendered = rendered_loss(restored, r.clear, weights.frequency, weights.balance, weights.rms)
                 values["rendered"] = float(rendered.detach())
                 loss = loss + config.rendered.weight * rendered
             if branch is not None:

@@ -18,6 +18,7 @@ CONFIGS = {
     "no stem": UNetConfig(stem=1, widths=(8, 8), blocks=(1, 1)),
     "stem of four": UNetConfig(stem=4, widths=(8, 8), blocks=(2, 1)),
     "guided": UNetConfig(widths=(8, 8, 8), blocks=(1, 1, 1), guide=8),
+    "guided by blocks": UNetConfig(widths=(8, 8, 8), blocks=(1, 1, 1), guide=8, guide_blocks=2),
 }
 
 
@@ -102,6 +103,14 @@ def test_the_thumbnail_changes_the_whole_photo() -> None:
         one = network(photo, torch.zeros(1, 3, 64, 64))
         other = network(photo, torch.ones(1, 3, 64, 64))
     assert (one - other).abs().amax(1).gt(0).float().mean() > 0.9
+
+
+def test_every_block_of_the_guide_has_a_say() -> None:
+    network = randomised(CONFIGS["guided by blocks"])
+    network(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)).square().sum().backward()
+    assert sum(len(level) for level in network.guide_decoder.blocks) == 8
+    for weights in network.guide_decoder.blocks.parameters():
+        assert weights.grad is not None and float(weights.grad.abs().max()) > 0
 
 
 def test_the_guide_is_read_bilinearly_at_its_place() -> None:

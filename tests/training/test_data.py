@@ -12,6 +12,7 @@ import torch
 from restorecli.errors import TrainingError
 from restorecli.training.config import TrainConfig
 from restorecli.training.data import Batch, Batches, PhotoCache, batches, training_photos, unpaired_step
+from restorecli.training.degrade import Rendered
 
 STRICT = ["unpaired.start=0", "unpaired.every=1"]
 
@@ -137,6 +138,26 @@ def test_depth_is_read_with_its_photo(
     columns = batch.rendered.degraded.mean((1, 2))
     slope = columns[:, -8:].mean(1) - columns[:, :8].mean(1)
     assert int((slope.abs() > 0.02).sum()) >= 4
+
+
+def test_an_enlarged_crop_knows_its_place(small_config: TrainConfig, degraded_folder: Path, clear_folder: Path) -> None:
+    config = small_config.with_overrides(["data.enlarge=1", "data.jpeg=0", "data.alone=0", "data.crop=64"])
+    data = _data(config, degraded_folder, clear_folder)
+    # Each pixel says where in the photo it lies, so the corners of what comes out say which part it is.
+    at = (torch.arange(64) + 0.5) / 64
+    ramp = torch.stack([0.2 + 0.4 * at[:, None].expand(64, 64), 0.5 + 0.3 * at.expand(64, 64), torch.zeros(64, 64)])
+    crop, small = ramp.repeat(6, 1, 1, 1), torch.zeros(6, 3, config.generator.thumbnail, config.generator.thumbnail)
+    place = torch.tensor([0.2, 0.5, 0.6, 0.8]).repeat(6, 1)
+    made = data._as_files(Rendered(crop, small, crop, place), np.random.default_rng(0))
+    assert torch.equal(made.degraded, made.clear) and not torch.equal(made.clear, crop)
+    extent = made.place[:, 2:] - made.place[:, :2]
+    assert bool((extent <= torch.tensor([0.401, 0.301])).all()) and float(extent[:, 0].min()) < 0.3
+    for index in range(6):
+        for axis, turned in ((0, made.clear[index, 0].T), (1, made.clear[index, 1])):
+            seen = turned.mean(0)
+            low, high = made.place[index, axis], made.place[index, axis + 2]
+            wanted = low + (high - low) * at
+            assert float((seen - wanted)[4:-4].abs().max()) < 0.005
 
 
 def test_excluded_names_are_left_out(clear_folder: Path) -> None:

@@ -90,6 +90,19 @@ def test_rendered_loss_of_a_constant_error() -> None:
     assert float(rendered_loss(clear + 0.25, clear, 0.1, 0.0)) == pytest.approx(0.25 + 0.1 * 2 / 40, rel=1e-4)
 
 
+def test_the_root_mean_square_counts_what_l1_hardly_does() -> None:
+    clear, spread, streak = torch.zeros(3, 1, 3, 8, 8)
+    spread[:] = 0.02
+    # As much in sum, in a sixteenth of the pixels.
+    streak[..., :2, :2] = 0.32
+    assert float(rendered_loss(streak, clear, 0.0, 0.0)) == pytest.approx(float(rendered_loss(spread, clear, 0.0, 0.0)))
+    assert float(rendered_loss(spread, clear, 0.0, 0.0, 2.0)) == pytest.approx(0.02 + 2 * 0.02, rel=2e-3)
+    assert float(rendered_loss(streak, clear, 0.0, 0.0, 2.0)) == pytest.approx(0.02 + 2 * 0.08, rel=2e-3)
+    same = clear.clone().requires_grad_()
+    rendered_loss(same, clear, 0.1, 0.01, 1.0).backward()
+    assert same.grad is not None and bool((same.grad == 0).all())
+
+
 def test_balance_counts_large_errors_by_their_logarithm() -> None:
     clear = torch.zeros(2, 3, 8, 8)
     restored = clear + torch.tensor([0.001, 0.3]).view(2, 1, 1, 1)
