@@ -81,7 +81,7 @@ class RainRange:
     """Standard deviation in degrees of the direction of fall about the vertical (never beyond 55)."""
     noise: float = 0.01
     """Largest standard deviation of sensor noise, which half of those not ``plain`` have."""
-    plain: float = 0.4
+    plain: float = 0.35
     """Share of samples whose rain is streaks, equally everywhere, and nothing else: no veil, no gusts, no noise. Where
     nothing veils a photo, its dark places stay dark, and a generator must learn to see that."""
 
@@ -400,13 +400,13 @@ def render_rain(
         instead(seen, thickness, _log_uniform((count,), 0.3, 1.5, generator), which)
         cover = _log_uniform((count,), 0.02, 0.3, generator)
         instead(seen, density, _drops(cover, length[:, which], thickness[:, which]), which)
-    # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to hardly so.
+    # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to nearly even.
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]
     instead(curtain, opacity, curtain_opacity, -1)
     dense[:, -1] = torch.maximum(dense[:, -1], curtain)
     brightness = _uniform((count,), 0.25, 0.6, generator)
-    evenness = _log_uniform((count,), 1.5, 8, generator)
+    evenness = _log_uniform((count,), 1.5, 30, generator)
     instead(curtain, threshold, -evenness, -1)
     instead(curtain, gain, brightness / evenness, -1)
     instead(curtain, length, _log_uniform((count,), 20, 110, generator), -1)
