@@ -404,6 +404,9 @@ def render_rain(
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]
     instead(curtain, opacity, curtain_opacity, -1)
+    # Often it is all there is to be seen of the rain: no streak near enough to stand out tells of it.
+    lone = curtain * _chance(count, 0.4, generator).view(-1)
+    opacity[:, :-1] *= (1 - lone).view(-1, 1)
     dense[:, -1] = torch.maximum(dense[:, -1], curtain)
     brightness = _uniform((count,), 0.25, 0.6, generator)
     evenness = _log_uniform((count,), 1.5, 30, generator)
