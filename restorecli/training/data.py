@@ -24,7 +24,7 @@ from restorecli.errors import PhotoError, TrainingError
 from restorecli.pairs import photos_in
 from restorecli.photo import read_photo
 from restorecli.training.config import TrainConfig
-from restorecli.training.degrade import Rendered, render_haze, render_rain
+from restorecli.training.degrade import Rendered, as_photo, render_haze, render_rain
 from restorecli.training.structures import lay_lines
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -337,12 +337,12 @@ class Batches(Dataset):
         clear = rendered.clear.clone()
         for index in range(len(degraded)):
             if rng.random() < self.config.data.enlarge:
-                inner = round(self.config.data.crop / rng.uniform(1, MOST_ENLARGED))
-                top, left = (int(rng.integers(self.config.data.crop - inner + 1)) for _ in range(2))
-                degraded[index], clear[index] = (
-                    self._enlarged(one[index, :, top : top + inner, left : left + inner]) for one in (degraded, clear)
-                )
-                share = torch.tensor([top, left, top + inner, left + inner]) / self.config.data.crop
+                crop = self.config.data.crop
+                inner = round(crop / rng.uniform(1, MOST_ENLARGED))
+                top, left = (int(rng.integers(crop - inner + 1)) for _ in range(2))
+                both = torch.stack([degraded[index], clear[index]])[..., top : top + inner, left : left + inner]
+                degraded[index], clear[index] = as_photo(F.interpolate(both, size=(crop, crop), mode="bicubic"))
+                share = torch.tensor([top, left, top + inner, left + inner]) / crop
                 corner, extent = place[index, :2], place[index, 2:] - place[index, :2]
                 place[index] = corner.repeat(2) + share * extent.repeat(2)
             if rng.random() < self.config.data.jpeg:
@@ -355,12 +355,6 @@ class Batches(Dataset):
                 thumbnail[index] = thumbnail_of(degraded[index : index + 1], thumbnail.shape[-1])[0]
                 place[index] = torch.tensor(WHOLE)
         return Rendered(degraded, thumbnail, clear, place)
-
-    def _enlarged(self, part: Tensor) -> Tensor:
-        """A part (3, h, w) of a crop at the crop's size, 8 bits a value."""
-        size = (self.config.data.crop, self.config.data.crop)
-        large = F.interpolate(part[None], size=size, mode="bicubic", align_corners=False)[0]
-        return (large.clamp(0, 1) * 255).round() / 255
 
 
 def moved(batch: Batch, device: torch.device) -> Batch:

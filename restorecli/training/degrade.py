@@ -253,7 +253,7 @@ def render_haze(
     target = scattered(crop, (transmission / KNOWABLE).clamp(max=1), light)
     small = scattered(thumbnail, through(low, banks), airlight)
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * odd
-    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), target, box)
+    return Rendered(as_photo(_with_noise(degraded, sigma, generator)), small.clamp(0, 1), target, box)
 
 
 def streaks(
@@ -467,13 +467,13 @@ def render_rain(
     small = F.avg_pool2d(whole.clamp(0, 1), FINER)
 
     sigma = _uniform((count, 1, 1, 1), 0, ranges.noise, generator) * _chance(count, 0.5, generator) * odd
-    return Rendered(_as_photo(_with_noise(degraded, sigma, generator)), small, crop, box)
+    return Rendered(as_photo(_with_noise(degraded, sigma, generator)), small, crop, box)
 
 
 def _with_noise(photo: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
     return photo + sigma * torch.randn(photo.shape, generator=generator)
 
 
-def _as_photo(photo: Tensor) -> Tensor:
+def as_photo(photo: Tensor) -> Tensor:
     """Clipped and rounded to 8 bits, as a camera's file is."""
     return (photo.clamp(0, 1) * 255).round() / 255

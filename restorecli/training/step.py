@@ -78,10 +78,10 @@ def take_step(
             if group.rendered is not None:
                 r = group.rendered
                 restored = players.restorer(r.degraded, r.thumbnail, r.place)
-                weights = config.rendered
-                rendered = rendered_loss(restored, r.clear, weights.frequency, weights.balance, weights.rms)
+                terms = config.rendered
+                rendered = rendered_loss(restored, r.clear, terms.frequency, terms.balance, terms.rms)
                 values["rendered"] = float(rendered.detach())
-                loss = loss + config.rendered.weight * rendered
+                loss = loss + terms.weight * rendered
             if branch is not None:
                 if alone:
                     ways = rounds[0]

@@ -229,7 +229,7 @@ def test_what_a_window_takes_is_known_beforehand(backend: str) -> None:
     # Far less would mean smaller windows than the memory allows, and more context computed twice. What is taken once,
     # however large the photo (compiled kernels, a thread's scratch memory), is no part of it.
     once = 20_000_000
-    assert 0.5 * known <= busy.peak_memory - idle.peak_memory <= known + once
+    assert known / 2 <= busy.peak_memory - idle.peak_memory <= known + once
 
 
 def test_the_thumbnail_is_the_mean_of_areas(derain: Restorer) -> None:
