@@ -66,6 +66,8 @@ class UNetConfig:
             found.append(f"guide must not be negative, not {self.guide}")
         if self.guide_blocks < 0:
             found.append(f"guide_blocks must not be negative, not {self.guide_blocks}")
+        if self.guide_blocks > 0 and not self.guide:
+            found.append(f"guide_blocks needs a guide: guide is 0, guide_blocks {self.guide_blocks}")
         return found
 
 

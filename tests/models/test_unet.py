@@ -168,6 +168,8 @@ def test_the_descriptor_says_what_the_network_is() -> None:
 def test_all_problems_of_a_config_are_named_at_once() -> None:
     with pytest.raises(ValueError, match=r"head must be .*stem must be .*thumbnail must be"):
         UNet(UNetConfig(head="tail", stem=3, thumbnail=50))
+    with pytest.raises(ValueError, match="guide_blocks needs a guide"):
+        UNet(UNetConfig(guide_blocks=1))
 
 
 def test_the_gain_of_the_airlight_head_leaves_the_airlight_as_it_is() -> None:
