@@ -2,7 +2,7 @@
 
 A step learns from one or more groups of crops: as many as are accumulated, in each process. A group is a function of
 the seed, the step and its own number alone: it is the same whether the run was interrupted or not, whatever the number
-of workers, and whichever process has it. The crops of two groups are drawn as those of one group twice as large are.
+of workers, and whichever process has it. Unpaired crops of two groups are drawn as those of one group twice as large.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from restorecli.errors import PhotoError, TrainingError
 from restorecli.pairs import photos_in
 from restorecli.photo import read_photo
 from restorecli.training.config import TrainConfig
-from restorecli.training.degrade import Rendered, as_photo, render_haze, render_rain
+from restorecli.training.degrade import Rendered, as_photo, periodic_thumbnail, render_haze, render_rain
 from restorecli.training.structures import lay_lines
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -276,6 +276,8 @@ class Batches(Dataset):
                 photo, depth = self._rgbd(rng)
             else:
                 photo = self._photo(self.clear, rng, before + number)
+            if rng.random() < data.gamma:
+                photo = cv2.LUT(photo, _gamma(float(np.exp(rng.uniform(np.log(0.6), np.log(1.7))))))
             height, width = photo.shape[:2]
             top, left, edge = self._window(height, width, rng)
             crop, small = self._cut(photo, top, left, edge), self._small(photo)
@@ -291,13 +293,10 @@ class Batches(Dataset):
                 crop, small = np.rot90(crop), np.rot90(small)
                 box = [1 - box[3], box[0], 1 - box[1], box[2]]
             clear, thumb = as_tensor(crop), as_tensor(small)
-            if rng.random() < data.gamma:
-                gamma = float(np.exp(rng.uniform(np.log(0.6), np.log(1.7))))
-                clear, thumb = clear**gamma, thumb**gamma
             if rng.random() < data.lines:
                 clear = lay_lines(clear, generator)
                 # Drawn over the crop alone, which thus becomes the photo.
-                thumb, box = thumbnail_of(clear[None], size)[0], list(WHOLE)
+                thumb, far_small, box = thumbnail_of(clear[None], size)[0], self._small(far), list(WHOLE)
             crops.append(clear)
             thumbnails.append(thumb)
             boxes.append(box)
@@ -377,8 +376,15 @@ def moved(batch: Batch, device: torch.device) -> Batch:
 
 
 def thumbnail_of(photo: Tensor, size: int) -> Tensor:
-    """The thumbnail (B, 3, size, size) of photos (B, 3, H, W), by area as the engine makes it."""
-    return F.adaptive_avg_pool2d(photo, size)
+    """The thumbnail (B, 3, size, size) of photos (B, 3, H, W), by area as the engine makes it: also where a pixel of
+    it is no whole number of the photo's."""
+    return periodic_thumbnail(photo, torch.tensor(WHOLE, device=photo.device).expand(len(photo), 4), size)
+
+
+def _gamma(gamma: float) -> np.ndarray:
+    """Table of 256 values that makes photos darker (above 1) or brighter. Of the photo, as a mean of what is not
+    linear in its pixels is not made of their mean: its thumbnail shows it too."""
+    return np.round((np.arange(256) / 255) ** gamma * 255).astype(np.uint8)
 
 
 def unpaired_step(config: TrainConfig, step: int) -> bool:

@@ -65,14 +65,16 @@ class HazeRange:
     test sets render. Uneven, dark and coloured haze is drawn for the others."""
 
 
+LAYERS = 4
+"""Layers of streaks in rain, each with its own length, width, density, angle, opacity and defocus."""
+
+
 @dataclass(frozen=True)
 class RainRange:
     """From what rain is drawn: light drizzle to downpour, fine and coarse, bright and dark."""
 
     none: float = 0.12
     """Share of samples without any rain."""
-    layers: int = 4
-    """Layers of streaks, each with its own length, width, density, angle, opacity and defocus."""
     length: tuple[float, float] = (5.0, 110.0)
     """Length of a streak in pixels, drawn evenly on a log scale."""
     width: tuple[float, float] = (0.45, 2.6)
@@ -207,16 +209,13 @@ def render_haze(
 
     ``crop`` (B, 3, H, W) and ``thumbnail`` (B, 3, S, S) are the clear photo, ``box`` (B, 4) says where in the photo
     the crop lies (top, left, bottom, right in [0, 1]). ``depth`` (B, 1, H, W) and ``depth_thumbnail`` (B, 1, S, S)
-    are in [0, 1] where ``has_depth`` (B,) is 1; the others get a :func:`pseudo_depth`.
+    are in [0, 1] where ``has_depth`` (B,) is 1, as a share of the photo's farthest thing, so that a small room may be
+    as hazy as a hall; the others get a :func:`pseudo_depth`.
     """
     ranges = drawn_from or HazeRange()
     count, _, height, width = crop.shape
     size = thumbnail.shape[-1]
     known = has_depth.view(-1, 1, 1, 1)
-    # In metres, or as a share of the farthest thing in the photo: a small room may be as hazy as a hall.
-    farthest = depth_thumbnail.amax((2, 3), keepdim=True).clamp_min(0.05)
-    reach = 1 + (1 / farthest - 1) * _chance(count, 0.5, generator)
-    depth, depth_thumbnail = (depth * reach).clamp(0, 1), (depth_thumbnail * reach).clamp(0, 1)
     imagined = pseudo_depth(thumbnail, generator)
     low = known * depth_thumbnail + (1 - known) * imagined
     high = known * depth + (1 - known) * enlarge_along_edges(imagined, thumbnail, crop, box)
@@ -310,20 +309,22 @@ def _drops(cover: Tensor, length: Tensor, thickness: Tensor) -> Tensor:
 
 
 def periodic_thumbnail(layer: Tensor, box: Tensor, size: int) -> Tensor:
-    """Thumbnail (B, C, size, size), by area, of whole photos over which layers (B, C, H, W) of their parts ``box`` go
-    on periodically, each place in the part where it is in the photo."""
+    """Thumbnail (B, C, size, size), by area, of whole photos over which layers (B, C, H, W) of their parts ``box``
+    (B, 4) go on periodically, each place in the part where it is in the photo."""
 
     def averages(first: Tensor, last: Tensor, count: int) -> Tensor:
         """(B, size, count): how much of each row (or column) of the layer is in each of the thumbnail."""
-        share = torch.arange(size + 1) / size
+        share = torch.arange(size + 1, device=box.device) / size
         edges = ((share - first[:, None]) / (last - first)[:, None] * count)[:, :, None]
         turns = (edges / count).floor()
-        covered = turns + (edges - turns * count - torch.arange(count)).clamp(0, 1)
+        covered = turns + (edges - turns * count - torch.arange(count, device=box.device)).clamp(0, 1)
         return covered.diff(dim=1) / edges.diff(dim=1)
 
     rows = averages(box[:, 0], box[:, 2], layer.shape[2])
     columns = averages(box[:, 1], box[:, 3], layer.shape[3])
-    return rows[:, None] @ layer @ columns.transpose(1, 2)[:, None]
+    # Where products are otherwise of 8 significant bits, those of thousands of pixels would be off by a grey level.
+    with torch.autocast(layer.device.type, enabled=False):
+        return rows[:, None] @ layer.float() @ columns.transpose(1, 2)[:, None]
 
 
 def render_rain(
@@ -339,8 +340,8 @@ def render_rain(
     """
     ranges = drawn_from or RainRange()
     count, _, height, width = crop.shape
-    total = count * ranges.layers
-    shape = (count, ranges.layers)
+    total = count * LAYERS
+    shape = (count, LAYERS)
 
     # How hard it rains, 0 to 1, drives number, opacity and density of the layers together.
     force = torch.rand((count, 1), generator=generator)
@@ -419,7 +420,7 @@ def render_rain(
         total, height, width, length.view(-1), thickness.view(-1), angle.view(-1), density.view(-1),
         threshold.view(-1), gain.view(-1), dense.view(-1), soft.view(-1), generator,
     )  # fmt: skip
-    layer = layer.view(count, ranges.layers, height, width) * opacity.clamp(0, 1.2).view(count, -1, 1, 1)
+    layer = layer.view(count, LAYERS, height, width) * opacity.clamp(0, 1.2).view(count, -1, 1, 1)
     # Gusts: rain falls more here than there, and on one side of the photo sometimes hardly at all.
     size = thumbnail.shape[-1]
     ramp = torch.linspace(-1, 1, size)

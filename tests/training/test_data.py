@@ -10,8 +10,18 @@ import pytest
 import torch
 
 from restorecli.errors import TrainingError
+from restorecli.training import data as data_module
 from restorecli.training.config import TrainConfig
-from restorecli.training.data import Batch, Batches, PhotoCache, batches, training_photos, unpaired_step
+from restorecli.training.data import (
+    WHOLE,
+    Batch,
+    Batches,
+    PhotoCache,
+    batches,
+    thumbnail_of,
+    training_photos,
+    unpaired_step,
+)
 from restorecli.training.degrade import Rendered
 
 STRICT = ["unpaired.start=0", "unpaired.every=1"]
@@ -132,7 +142,10 @@ def test_depth_is_read_with_its_photo(
     config = small_config.with_overrides(
         ["task=dehaze", f"data.rgbd={root}", "data.rgbd_share=1.0", "data.jpeg=0.0", "data.batch=8"]
     )
-    batch = _data(config, degraded_folder, clear_folder)[0]
+    data = _data(config, degraded_folder, clear_folder)
+    # The farthest thing counts as far away, in whatever unit the file is: a small room may be as hazy as a hall.
+    assert int(data._rgbd(np.random.default_rng(0))[1].max()) == 255
+    batch = data[0]
     assert batch.rendered is not None
     # Over black, haze is A (1 - t), which rises or falls evenly with depth from column to column.
     columns = batch.rendered.degraded.mean((1, 2))
@@ -158,6 +171,60 @@ def test_an_enlarged_crop_knows_its_place(small_config: TrainConfig, degraded_fo
             low, high = made.place[index, axis], made.place[index, axis + 2]
             wanted = low + (high - low) * at
             assert float((seen - wanted)[4:-4].abs().max()) < 0.005
+
+
+@pytest.mark.parametrize("side", [160, 176, 192])
+def test_the_thumbnail_of_a_crop_is_the_engines(side: int) -> None:
+    photo = np.random.default_rng(side).integers(0, 256, (side, side + 5, 3), np.uint8)
+    made = cv2.resize(photo.astype(np.float32) / 255, (64, 64), interpolation=cv2.INTER_AREA)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = thumbnail_of(data_module.as_tensor(photo)[None], 64)[0]
+    assert float((found - torch.from_numpy(made).permute(2, 0, 1)).abs().max()) < 1e-5
+
+
+def test_a_thumbnail_is_that_of_the_photo_of_another_gamma(
+    small_config: TrainConfig, tmp_path: Path, degraded_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a fine checkerboard the thumbnail is even, and as bright as the mean of its crops, whatever the gamma."""
+    folder = tmp_path / "boards"
+    folder.mkdir()
+    board = (np.indices((96, 96)).sum(0) % 2 * 225 + 15).astype(np.uint8)
+    cv2.imwrite(str(folder / "1.png"), board)
+    monkeypatch.setattr(data_module, "render_rain", lambda crop, small, box, _: Rendered(crop, small, crop, box))
+    config = small_config.with_overrides(
+        ["data.gamma=1", "data.jpeg=0", "data.alone=0", "data.scale=[1.0, 1.0]", "data.batch=8", "data.lines=0"]
+    )
+    rendered = _data(config, degraded_folder, folder).batch(0).rendered
+    assert rendered is not None
+    crops, small = rendered.clear.mean((1, 2, 3)), rendered.thumbnail.mean((1, 2, 3))
+    assert float((crops - small).abs().max()) < 1.5 / 255
+    assert float(crops.std()) > 5 / 255
+
+
+def test_with_drawn_lines_a_crop_and_its_depth_become_the_photo(
+    small_config: TrainConfig,
+    tmp_path: Path,
+    degraded_folder: Path,
+    clear_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = tmp_path / "rgbd"
+    for name in ("rgb", "depth"):
+        (root / name).mkdir(parents=True)
+    cv2.imwrite(str(root / "rgb" / "1.png"), np.zeros((100, 120, 3), np.uint8))
+    cv2.imwrite(str(root / "depth" / "1.png"), np.tile(np.linspace(10, 250, 120).astype(np.uint8), (100, 1)))
+
+    def render(crop, small, box, far, far_small, known, _):  # type: ignore[no-untyped-def]
+        assert torch.equal(box, torch.tensor(WHOLE).expand(4, 4)) and bool((known == 1).all())
+        assert float((far_small - thumbnail_of(far, far_small.shape[-1])).abs().max()) < 1.01 / 255
+        assert float(far.std()) > 0.02
+        return Rendered(crop, small, crop, box)
+
+    monkeypatch.setattr(data_module, "render_haze", render)
+    config = small_config.with_overrides(
+        ["task=dehaze", f"data.rgbd={root}", "data.rgbd_share=1.0", "data.lines=1", "data.batch=4"]
+    )
+    assert _data(config, degraded_folder, clear_folder).batch(0).rendered is not None
 
 
 def test_excluded_names_are_left_out(clear_folder: Path) -> None:

@@ -69,16 +69,6 @@ def test_haze_follows_the_scattering_model() -> None:
     assert bool(((near >= 0) & (near <= 1)).all())
 
 
-def test_depth_counts_in_metres_or_as_a_share_of_the_farthest() -> None:
-    """A photo of nothing but near things is hazy only where their distances are taken as shares."""
-    crop, thumbnail, box = (x.repeat(8, *([1] * (x.dim() - 1))) for x in _scene())
-    near, near_small = torch.full_like(crop[:, :1], 0.1), torch.full_like(thumbnail[:, :1], 0.1)
-    ranges = HazeRange(none=0.0, beta=(2.0, 2.0), tint=0.0, noise=0.0, plain=1.0)
-    hazy = render_haze(crop, thumbnail, box, near, near_small, torch.ones(32), _seed(7), ranges).degraded
-    contrast = hazy.std((1, 2, 3)) / crop.std((1, 2, 3))
-    assert 4 <= int((contrast < 0.3).sum()) <= 28
-
-
 def test_measured_depth_has_no_haze_at_the_lens() -> None:
     crop, _, _ = _scene()
     for seed in range(6):
