@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from restorecli.errors import BackendError, UsageError, WeightsError
+from restorecli.export import export_onnx
 from restorecli.hardware import cpu_has_fast_bf16
 from restorecli.inference.backends import Backend, NotFinite, open_backend, run
 from restorecli.inference.backends.base import levels as levels_of
@@ -82,6 +83,21 @@ def test_bf16_is_close_to_fp32(task: str, backend: str, weights_files: dict[str,
     assert narrow.precision == "bf16"
     difference = np.abs(levels(run(narrow, photo, thumbnail, place)) - levels(exact))
     assert 0 < difference.max() < 0.1 * np.abs(levels(exact) - levels(photo)).max()
+
+
+def test_openvino_runs_half_precision_files_in_bf16(weights_files: dict[str, Path], tmp_path: Path) -> None:
+    """What OpenVINO takes by itself where a CPU has it; weights with a guide are then read in two models."""
+    pytest.importorskip("openvino")
+    if not cpu_has_fast_bf16():
+        pytest.skip("this CPU does not multiply bf16 in hardware, and OpenVINO does not pretend to")
+    half = tmp_path / "half.onnx"
+    export_onnx(weights_for("dehaze", weights_files), half, precision="fp16")
+    photo, thumbnail, place = example()
+    exact = run(opened("dehaze", weights_files, "torch"), photo, thumbnail, place)
+    narrow = open_backend(resolve(str(half), "dehaze"), device="cpu")
+    assert (narrow.name, narrow.precision) == ("openvino", "bf16")
+    difference = np.abs(levels(run(narrow, photo, thumbnail, place)) - levels(exact))
+    assert difference.max() < 0.1 * np.abs(levels(exact) - levels(photo)).max()
 
 
 @pytest.mark.parametrize("backend", ["torch", "onnx", "openvino"])

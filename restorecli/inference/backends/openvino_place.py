@@ -26,7 +26,8 @@ def split(core: Any, openvino: Any, path: Path) -> tuple[Any, Any] | None:
         return None
     head = openvino.Model([meets.input_value(0)], small.get_parameters(), READ)
     place, meets = _first_convolution(large)
-    read = openvino.op.Parameter(openvino.Type.f32, meets.input_value(0).get_partial_shape())
+    there = meets.input_value(0)
+    read = openvino.op.Parameter(there.get_element_type(), there.get_partial_shape())
     read.output(0).get_tensor().set_names({READ})
     meets.input(0).replace_source_output(read.output(0))
     large.remove_parameter(place)
