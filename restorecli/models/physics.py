@@ -86,7 +86,8 @@ class PhysicsDegrader(UNet):
         angle = SLANT * normal(count)
         sine, cosine, zero = torch.sin(angle), torch.cos(angle), torch.zeros_like(angle)
         turn = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
-        grid = F.affine_grid(turn, [count, 1, height, width], align_corners=False)
+        with torch.autocast(photo.device.type, enabled=False):  # Which would jitter places by a quarter of a pixel.
+            grid = F.affine_grid(turn, [count, 1, height, width], align_corners=False)
         white, falls = normal(count, 1, height, width), []
         # One camera and one exposure: most rain of a photo is of one kind, seldom of two.
         shares = torch.softmax(4 * normal(count, len(KINDS), 1, 1), 1).split(1, 1)

@@ -9,6 +9,7 @@ haze lies, from which side the light comes), through a coarse map of features th
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 
 import torch
@@ -150,7 +151,10 @@ def read_at(guide: Tensor, place: Tensor, height: int, width: int) -> Tensor:
     place = place.float()
     rows = weights(place[:, 0], place[:, 2], height)
     columns = weights(place[:, 1], place[:, 3], width)
-    return rows[:, None] @ guide.float() @ columns.transpose(1, 2)[:, None]
+    # Asked first, so that nothing of it is in an exported graph.
+    mixed = torch.is_autocast_enabled(guide.device.type)
+    with torch.autocast(guide.device.type, enabled=False) if mixed else nullcontext():
+        return rows[:, None] @ guide.float() @ columns.transpose(1, 2)[:, None]
 
 
 class UNet(nn.Module):

@@ -50,6 +50,8 @@ class AdversarialContrastive(CycleGAN):
         self.queue_restorer, self.queue_degrader = (
             NegativeQueue(self.layers, unpaired.queue - self.fresh).to(device) for _ in range(2)
         )
+        self.made: list[list[list[Tensor]]] = []
+        """This step's negatives of each group and direction, which join the queue when the step is over."""
         self.exemplars: list[Tensor] = []
         """Embedded patches of this step's clear photos, the candidates for second positives."""
         self.opposing = torch.optim.Adam(
@@ -89,7 +91,7 @@ class AdversarialContrastive(CycleGAN):
         weights = self.config.unpaired
         if weights.exemplars > 0:
             self.exemplars = self._exemplars([ways.back.source for ways in rounds])
-        total, pushed = 0.0, []
+        total, self.made = 0.0, []
         for ways in rounds:
             loss = torch.zeros((), device=self.device)
             made, draw = [], ways.noise.of(1, self.device)
@@ -101,10 +103,8 @@ class AdversarialContrastive(CycleGAN):
                 made.append(fresh)
             self.mechanics.backward(loss / len(rounds), "negative generators")
             total += float(loss.detach()) / len(rounds)
-            pushed.append(made)
+            self.made.append(made)
         self.mechanics.step(self.opposing, "negative generators")
-        if self.fresh < weights.queue:
-            self._push(pushed)
         return values | {"negatives": total}
 
     def contrast(self, ways: Ways, again: tuple[Translation, Translation]) -> Tensor:
@@ -123,9 +123,11 @@ class AdversarialContrastive(CycleGAN):
             loss = loss + term
         return loss
 
-    def update(self) -> None:
-        """Step the degrader and the heads, then let the heads' average follow."""
-        super().update()
+    def update(self, weight: float = 1.0) -> None:
+        """Step the degrader and the heads, then let the heads' average follow and the queue grow older."""
+        super().update(weight)
+        if self.fresh < self.config.unpaired.queue:
+            self._push(self.made)
         for average, heads in (
             (self.average_restorer, self.heads_restorer),
             (self.average_degrader, self.heads_degrader),

@@ -276,6 +276,12 @@ class TrainConfig:
                 unpaired.fresh == 0 or 2 <= unpaired.fresh <= unpaired.queue,
                 f"unpaired.fresh must be 0, or from 2 to unpaired.queue, not {unpaired.fresh}",
             ),
+            (
+                unpaired.fresh in (0, unpaired.queue)
+                or unpaired.batch * self.optimiser.accumulate * unpaired.fresh <= unpaired.queue - unpaired.fresh,
+                "unpaired.queue must have room for a whole step's negatives (unpaired.fresh for each of unpaired.batch "
+                "photos) beside the fresh ones",
+            ),
             (0 <= unpaired.exemplars <= 1, "unpaired.exemplars is a share between 0 and 1"),
             (0 <= unpaired.heads_lr < 1, "unpaired.heads_lr must be at least 0 and below 1"),
             (0 <= unpaired.decay <= 1, "unpaired.decay is a share between 0 and 1"),
@@ -332,6 +338,16 @@ class TrainConfig:
                 "the weights of unpaired losses must not be negative",
             ),
             (self.unpaired.discriminator >= 1 and self.unpaired.noise >= 1, "unpaired.discriminator and noise >= 1"),
+            (
+                self.architecture != "unet"
+                or unpaired.weight == 0
+                or self.data.crop % (self.generator.stem * 2 ** (len(unpaired.degrader) - 1)) == 0,
+                "data.crop must be a multiple of the stride that the levels of unpaired.degrader make",
+            ),
+            (
+                self.task == "derain" or self.data.rotate == 0,
+                "data.rotate is for rain: haze knows up, and depth is not turned with the photo",
+            ),
             (
                 len(self.unpaired.degrader) >= 2 and min(self.unpaired.degrader) >= 1,
                 "unpaired.degrader must be at least two widths of at least 1",

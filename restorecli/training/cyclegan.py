@@ -218,8 +218,13 @@ class CycleGAN:
         total = torch.stack([shares[name] * term for name, term in terms.items()]).sum()
         return total, {name: float(term.detach()) for name, term in terms.items()}
 
-    def update(self) -> None:
-        """Step the degrader and the projection heads with the gradients of the loss that :meth:`losses` gave."""
+    def update(self, weight: float = 1.0) -> None:
+        """Step the degrader and the projection heads with the gradients of ``weight`` times the loss that
+        :meth:`losses` gave. They have no other loss, so the weight is taken out again: gradients that are a thousandth
+        of what they were fall below Adam's epsilon, and are never clipped."""
+        if weight > 0:
+            grads = [p.grad for group in self.generating.param_groups for p in group["params"] if p.grad is not None]
+            torch._foreach_div_(grads, weight)
         self.mechanics.step(self.generating, "degrading generator and heads")
 
     def send(

@@ -51,8 +51,8 @@ def describe(options: Options) -> str:
         f"# memory: about {(fixed + memory) / 2**20:,.0f} MB for weights and activations "
         "(counted on small crops; the libraries' own and decoded photos come on top)"
     )
-    seconds = sum(times[unpaired_step(config, step)] for step in range(0, config.steps, max(1, config.steps // 1000)))
-    seconds *= max(1, config.steps // 1000)
+    unpaired = sum(unpaired_step(config, step) for step in range(config.steps))
+    seconds = unpaired * times[True] + (config.steps - unpaired) * times[False]
     lines.append(
         f"# time: about {_span(max(times.values()))} for a whole step, {_span(seconds)} for {config.steps} steps "
         "(measured on small crops here and now, without decoding; large crops and a busy machine differ)"

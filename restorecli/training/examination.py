@@ -13,7 +13,6 @@ from typing import Protocol
 import cv2
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from restorecli.errors import PhotoError
 from restorecli.metrics import psnr, psnr_y
@@ -114,9 +113,11 @@ def restore_array(
     """Whole photo (H, W, 3) uint8 -> restored (H, W, 3) uint8, in one piece: for validation photos of modest size."""
     size = model.config.thumbnail
     small = as_tensor(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA))[None].to(device)
-    x = as_tensor(photo)[None].to(device)
-    height, width = x.shape[-2:]
-    x = F.pad(x, (0, -width % model.stride, 0, -height % model.stride), mode="replicate")
+    height, width = photo.shape[:2]
+    # Mirrored to a multiple of the stride, as the engine does: rain that is smeared out at a border stays.
+    missing = -height % model.stride, -width % model.stride
+    padded = cv2.copyMakeBorder(photo, 0, missing[0], 0, missing[1], cv2.BORDER_REFLECT_101)
+    x = as_tensor(padded)[None].to(device)
     place = torch.tensor([[0, 0, x.shape[2] / height, x.shape[3] / width]], device=device)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         y = model(x, small, place)[0, :, :height, :width]

@@ -53,8 +53,9 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
 
     Raises :class:`TrainingError` when the run cannot start or go on (its last checkpoint is then as it was),
     :class:`BackendError` when the device or precision is not there, :class:`WeightsError` when the weights to
-    fine-tune cannot be had. :class:`KeyboardInterrupt` comes after the step that it fell into and a checkpoint.
-    In several processes (see :mod:`restorecli.training.processes`) each calls this, and the first one writes.
+    fine-tune cannot be had. :class:`KeyboardInterrupt` comes after the step that it fell into and a checkpoint;
+    a second one at once. In several processes (see :mod:`restorecli.training.processes`) each calls this, and the
+    first one writes.
     """
     try:
         return _train(options, on_event)
@@ -104,7 +105,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     step = 0
     if checkpoint.exists():
         tensors, facts = read_checkpoint(checkpoint)
-        _refuse_other_run(config, start, groups, facts, checkpoint)
+        _refuse_other_run(config, start, groups, bool(folders.pairs), facts, checkpoint)
         step = int(facts["step"])
         if facts["branch"]:
             players.branch = build_branch(config, restorer, device, players.mechanics)
@@ -137,6 +138,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             "config": config.to_toml(),
             "version": __version__,
             "groups": groups,
+            "val": bool(folders.pairs),
             "start": start,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "balance": players.balance.norms,
@@ -168,6 +170,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
         tell(Event("validation", step, config.steps, values=scores))
 
     broken: set[str] = set()
+    whole = True
     interrupted, restore_interrupts = _defer_interrupts()
     since = Stopwatch()
     try:
@@ -191,6 +194,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                     compile_players(players)
             set_rates(config, step, players)
 
+            whole = False
             with (
                 flushed_denormals() if device.type == "cpu" else nullcontext(),
                 compiling() if options.compile else nullcontext(),
@@ -198,6 +202,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                 values = take_step(config, step, [moved(one, device) for one in made], players, dtype, data)
             step += 1
             follow(players.average, players.restorer, min(config.optimiser.ema, step / (step + 10)))
+            whole = True
             since.photos += groups * photos_of(config, step - 1)
             tell(Event("pulse", step, config.steps))
 
@@ -221,7 +226,9 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                 save()
             waited = time.perf_counter()
     except KeyboardInterrupt:
-        save()
+        # Of half a step, which a second Ctrl-C leaves, some players have learnt and others not: it is not kept.
+        if whole:
+            save()
         raise
     finally:
         restore_interrupts()
@@ -265,7 +272,9 @@ def with_start(options: Options) -> tuple[Options, Generator, str]:
     return replace(options, config=config), restorer.requires_grad_(True), digest
 
 
-def _refuse_other_run(config: TrainConfig, start: str, groups: int, facts: dict[str, Any], checkpoint: Path) -> None:
+def _refuse_other_run(
+    config: TrainConfig, start: str, groups: int, val: bool, facts: dict[str, Any], checkpoint: Path
+) -> None:
     try:
         saved = flat(config_from_toml(str(facts["config"]), str(checkpoint)))
     except UsageError as error:
@@ -282,6 +291,14 @@ def _refuse_other_run(config: TrainConfig, start: str, groups: int, facts: dict[
         raise TrainingError(
             f"{checkpoint} belongs to a run that started from {was}, not from {now}: "
             "give the same --from as before, or another --out",
+            kind="checkpoint",
+        )
+    # Without pairs, photos of both folders were held out and measured on, which would now be learnt from; the best so
+    # far was found by other scores.
+    if start and facts.get("val", val) != val:
+        with_, without = ("with", "without") if facts["val"] else ("without", "with")
+        raise TrainingError(
+            f"{checkpoint} belongs to a run {with_} --val, not {without}: give it as before, or another --out",
             kind="checkpoint",
         )
     if facts.get("groups", groups) != groups:
@@ -307,7 +324,8 @@ def _data(options: Options, data: Batches) -> str:
 
 
 def _defer_interrupts() -> tuple[Callable[[], bool], Callable[[], None]]:
-    """Put the first Ctrl-C off until the step is whole; the second one acts at once.
+    """Put the first Ctrl-C off until the step is whole; the second one acts at once, and gives back what was learnt
+    since the last checkpoint.
 
     Returns what tells whether there was one, and what puts the old handler back.
     """

@@ -64,12 +64,12 @@ def patch_nce(query: Tensor, positive: Tensor, temperature: float, negatives: Te
     are the positives of the other places of its photo, or ``negatives`` (B, N, D) where they are given.
     """
     fits = (query * positive).sum(-1, keepdim=True)
+    # Products of vectors as precise as that sum, with which they are compared.
+    with torch.autocast(query.device.type, enabled=False):
+        others = query @ (positive if negatives is None else negatives).transpose(1, 2)
     if negatives is None:
-        others = query @ positive.transpose(1, 2)
         own = torch.eye(others.shape[1], dtype=torch.bool, device=others.device)
         others = others.masked_fill(own, -torch.inf)
-    else:
-        others = query @ negatives.transpose(1, 2)
     logits = torch.cat([fits, others], dim=-1) / temperature
     return F.cross_entropy(
         logits.flatten(0, 1), torch.zeros(logits.shape[0] * logits.shape[1], dtype=torch.long, device=logits.device)

@@ -22,7 +22,7 @@ class Options:
     device: str = "auto"
     precision: str = "auto"
     workers: int | None = None
-    """Processes that make batches; None chooses: none on a CPU that the step needs itself, else up to 8."""
+    """Processes that make batches; None chooses: up to 8 for a GPU, else one where there is a second core."""
     val: tuple[Path, Path] | None = None
     """Paired folders (input, target) for scores only."""
     time_limit: float | None = None

@@ -53,6 +53,7 @@ def take_step(
     """
     device = groups[0].clear.crop.device if groups[0].clear is not None else next(players.restorer.parameters()).device
     branch = players.branch if groups[0].degraded is not None else None
+    weight = config.unpaired.weight
     sums: dict[str, float] = {}
     # What a step draws (places, noise) depends on the seed and the step alone, however often the run was resumed.
     seed = config.seed * 1_000_003 + step
@@ -90,7 +91,6 @@ def take_step(
                     ways = _translated(branch, group, noises[index])
                 unpaired, parts = branch.losses(ways)
                 values |= parts
-                weight = config.unpaired.weight
                 if config.unpaired.balance > 0:
                     number = (step - config.unpaired.start) // config.unpaired.every
                     if index == 0 and players.balance.due(number):
@@ -106,7 +106,7 @@ def take_step(
             sums[name] = sums.get(name, 0.0) + value / len(groups)
     players.mechanics.step(players.optimiser, f"restorer at step {step}")
     if branch is not None:
-        branch.update()
+        branch.update(weight)
     players.mechanics.finish()
     return sums
 

@@ -83,6 +83,7 @@ def changed(layer: Tensor, normal: Callable[..., Tensor]) -> Tensor:
     angle, mirror = TURN * normal(count), torch.where(normal(count) < 0, -1.0, 1.0)
     sine, cosine, none = torch.sin(angle) / zoom, torch.cos(angle) / zoom, torch.zeros_like(angle)
     rows = [torch.stack([mirror * cosine, -sine, none], 1), torch.stack([mirror * sine, cosine, none], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), list(layer.shape), align_corners=False)
+    with torch.autocast(layer.device.type, enabled=False):  # Which would jitter places by a quarter of a pixel.
+        grid = F.affine_grid(torch.stack(rows, 1), list(layer.shape), align_corners=False)
     moved = F.grid_sample(layer, grid, align_corners=False, padding_mode="reflection")
     return (moved * gain.view(-1, 1, 1, 1)).clamp(0, 1)

@@ -131,6 +131,8 @@ def test_the_guide_is_read_bilinearly_at_its_place() -> None:
     place = torch.tensor([[0.15 - edge, 0.15 - edge, 0.8 + edge, 0.8 + edge]])
     wanted = torch.nn.functional.grid_sample(noise, grid[None], align_corners=False)
     assert torch.allclose(read_at(noise, place, 9, 9), wanted, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(read_at(noise, place, 9, 9), wanted, atol=1e-5)
 
 
 def test_a_guided_tile_is_that_part_of_the_photo() -> None:

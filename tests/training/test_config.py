@@ -94,6 +94,15 @@ def test_a_section_and_a_value_of_one_name_are_refused() -> None:
         TrainConfig().with_overrides(["data=3", "data.crop=64"])
 
 
+def test_what_would_fail_or_do_nothing_later_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"multiple of the stride that the levels of unpaired\.degrader make"):
+        load_preset("ship-derain").with_overrides(["unpaired.degrader=[8, 8, 8, 8, 8]"])
+    with pytest.raises(UsageError, match=r"unpaired\.queue must have room for a whole step's negatives"):
+        TrainConfig().with_overrides(["unpaired.queue=64", "unpaired.fresh=32"])
+    with pytest.raises(UsageError, match=r"data\.rotate is for rain"):
+        TrainConfig().with_overrides(["task=dehaze", "data.rotate=0.25"])
+
+
 def test_nothing_to_learn_is_refused() -> None:
     with pytest.raises(UsageError, match="nothing is learnt"):
         TrainConfig().with_overrides(["rendered.weight=0", "unpaired.weight=0"])

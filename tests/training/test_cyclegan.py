@@ -9,7 +9,7 @@ from restorecli.errors import TrainingError
 from restorecli.models.unet import UNet
 from restorecli.training.cdd import AdversarialContrastive
 from restorecli.training.config import TrainConfig
-from restorecli.training.cyclegan import CycleGAN, Noise
+from restorecli.training.cyclegan import CycleGAN, Noise, Ways
 from restorecli.training.data import WHOLE, Crops, thumbnail_of
 from restorecli.training.losses import nce_over_layers
 from restorecli.training.methods import BRANCHES, build_branch
@@ -29,6 +29,11 @@ def _branch(config: TrainConfig, method: str) -> CycleGAN:
         # Away from identity, or half of the gradients are zero.
         torch.nn.init.normal_(network.head.weight, std=0.02)
     return branch
+
+
+def _loss_after(branch: CycleGAN, ways: Ways) -> torch.Tensor:
+    branch.oppose([ways])
+    return branch.losses(ways)[0]
 
 
 def _round(branch: CycleGAN) -> tuple[torch.Tensor, dict[str, float]]:
@@ -124,11 +129,28 @@ def test_old_negatives_stay_until_they_are_the_oldest(small_config: TrainConfig)
     assert isinstance(branch, AdversarialContrastive)
     before = branch.queue_restorer.latest.clone()
     ways = branch.translate(_crops(1), _crops(2), Noise(3))
-    branch.oppose([ways])
+    loss = _loss_after(branch, ways)
+    assert loss.isfinite()
+    # What is learnt from in a step is of earlier ones.
+    assert torch.equal(branch.queue_restorer.latest, before)
+    loss.backward()
+    branch.update()
     # Two photos of two fresh negatives each, behind the six that were there, of which the first four are gone.
     assert torch.equal(branch.queue_restorer.latest[:, :2], before[:, 4:])
     assert not torch.equal(branch.queue_restorer.latest[:, 2:], before[:, :4])
-    assert branch.losses(ways)[0].isfinite()
+
+
+@pytest.mark.parametrize("method", sorted(BRANCHES))
+def test_the_degrader_learns_alike_however_little_the_branch_weighs(small_config: TrainConfig, method: str) -> None:
+    learnt = []
+    for weight in (1.0, 1e-4):
+        branch = _branch(small_config, method)
+        (weight * _round(branch)[0]).backward()
+        branch.update(weight)
+        learnt.append([p.detach().clone() for group in branch.generating.param_groups for p in group["params"]])
+    for one, other in zip(*learnt, strict=True):
+        # A step of Adam is about as long as its rate.
+        assert float((one - other).abs().max()) < 0.1 * small_config.unpaired.lr
 
 
 def test_heads_average_follows_with_its_decay(small_config: TrainConfig) -> None:

@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import load_file
 from skimage import data as photos
 
+from restorecli import Restorer
 from restorecli.training.config import TrainConfig
-from restorecli.training.examination import Unpaired
+from restorecli.training.examination import Unpaired, restore_array
 from restorecli.training.loop import train
 from restorecli.training.noreference import distance
 from restorecli.training.options import Event, Options
-from tests.small import narrow_network
+from restorecli.weights import load_network, resolve
+from tests.small import narrow_network, noise, save_weights
 
 
 def _hazy(photo: np.ndarray, density: float) -> np.ndarray:
@@ -36,6 +38,18 @@ def test_the_distance_grows_with_haze_and_rain(degrade) -> None:  # type: ignore
     distances = [distance([degrade(photo, amount) for photo in clear], others) for amount in (0.0, 0.3, 0.6)]
     assert distances[0] < distances[1] < distances[2]
     assert distance(others, others) == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("task", ["derain", "dehaze"])
+def test_photos_are_measured_as_the_engine_restores_them(task: str, tmp_path: Path) -> None:
+    """Also where their sides are no multiple of the stride: beyond the border is the mirrored photo."""
+    weights, photo = save_weights(tmp_path, task), noise(77, 101)
+    engine = Restorer(task, weights=str(weights), backend="torch", precision="fp32").restore(photo)
+    network = load_network(resolve(str(weights), task)).eval()
+    measured = restore_array(network, photo, torch.device("cpu"))
+    assert int(np.abs(measured.astype(int) - engine).max()) <= 1
+    one = restore_array(network, photo[:1, :1], torch.device("cpu"))
+    assert one.shape == (1, 1, 3)
 
 
 def test_better_is_nearer_and_harmless() -> None:
@@ -84,7 +98,8 @@ def test_the_best_of_a_run_is_kept(tuning: Options, tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         for path in source.iterdir():
             (tmp_path / folder / path.name).write_bytes(path.read_bytes())
-    config = tuning.config.with_overrides(["steps=6", "optimiser.lr=0.002", "optimiser.ema=0.0", "data.jpeg=0.0"])
+    more = ["steps=6", "optimiser.lr=0.002", "optimiser.ema=0.0", "data.jpeg=0.0", "data.batch=8"]
+    config = tuning.config.with_overrides(more)
     events: list[Event] = []
     tuned = replace(tuning, config=config, val=(tmp_path / "in", tmp_path / "out"))
     outcome = train(tuned, events.append)

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from restorecli.errors import BackendError, PhotoError, TrainingError
 from restorecli.models.resnet import ResNet
-from restorecli.training import loop
+from restorecli.training import estimate, loop
 from restorecli.training import step as stepping
 from restorecli.training.config import TrainConfig, load_preset
 from restorecli.training.cyclegan import CycleGAN
@@ -233,6 +233,16 @@ def test_describe_names_the_players_and_writes_nothing(options: Options) -> None
     assert not options.run.exists()
 
 
+@pytest.mark.parametrize(("every", "expected"), [(16, 250 * 7 + 39750), (1, 4000 * 7 + 36000)])
+def test_every_step_is_counted_as_what_it_is(
+    options: Options, monkeypatch: pytest.MonkeyPatch, every: int, expected: int
+) -> None:
+    more = ["steps=40000", "unpaired.start=36000", f"unpaired.every={every}"]
+    monkeypatch.setattr(estimate, "_measure", lambda *_: (0.0, {True: 7.0, False: 1.0}))
+    text = describe(replace(options, config=options.config.with_overrides(more)))
+    assert f"{expected / 3600:.1f} hours for 40000 steps" in text
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_of_training(options: Options) -> None:
     options.run.write_bytes(b"a file")
     with pytest.raises(TrainingError, match="choose another --out"):
@@ -267,9 +277,9 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(
     """Not the restorer's own, whose loss is looked at, but that of a player beside it."""
     genuine = CycleGAN.update
 
-    def poisoned(branch: CycleGAN) -> None:
+    def poisoned(branch: CycleGAN, weight: float) -> None:
         next(branch.degrader.parameters()).grad = torch.full_like(next(branch.degrader.parameters()), float("nan"))
-        genuine(branch)
+        genuine(branch, weight)
 
     monkeypatch.setattr(CycleGAN, "update", poisoned)
     options = replace(options, config=options.config.with_overrides(["checkpoint_every=1", "method=cyclegan"]))
@@ -329,6 +339,33 @@ def test_ctrl_c_waits_for_the_step(options: Options) -> None:
     train(options, events.append)
     assert events[0].step == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_keeps_no_half_step(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint is then the one before: a discriminator has learnt from photos that no generator has answered."""
+    taken = 0
+    oppose = CycleGAN.oppose
+
+    def twice(self: CycleGAN, *args: object) -> dict[str, float]:
+        nonlocal taken
+        values = oppose(self, *args)  # type: ignore[arg-type]
+        taken += 1
+        if taken == 2:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return values
+
+    unbroken = replace(options, run=options.run.parent / "unbroken")
+    train(unbroken, _quiet)
+    # Unpaired steps are the third and the fifth; checkpoints follow the second and the fourth.
+    monkeypatch.setattr(CycleGAN, "oppose", twice)
+    with pytest.raises(KeyboardInterrupt):
+        train(options, _quiet)
+    events: list[Event] = []
+    train(options, events.append)
+    assert events[0].step == 4
+    first, second = (load_file(run / "generator.safetensors") for run in (options.run, unbroken.run))
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_one_process_renders_beside_the_steps_where_there_is_a_core_for_it(

@@ -73,7 +73,7 @@ def options(tmp_path: Path, small_config: TrainConfig, degraded_folder: Path, cl
 
 def test_killed_at_any_step_the_log_goes_on_as_if_nothing_had_happened(options: Options) -> None:
     # Means over three steps and checkpoints every two: what was summed up between them must survive too.
-    more = ["steps=16", "log_every=3", "sample_every=100", "method=cdd", "unpaired.queue=8", "unpaired.fresh=4"]
+    more = ["steps=16", "log_every=3", "sample_every=100", "method=cdd", "unpaired.queue=12", "unpaired.fresh=4"]
     more += ["unpaired.pool=3", "unpaired.balance=0.5", "unpaired.balance_every=2", "unpaired.decay=0.5"]
     options = replace(options, config=options.config.with_overrides(more))
     broken = replace(options, run=options.run / "broken")
@@ -99,7 +99,7 @@ def test_two_processes_learn_what_one_with_the_doubled_batch_does(options: Optio
     methods = {
         # What all processes share: earlier photos; negatives of earlier steps, exemplars, and what is drawn.
         "dcd": ["unpaired.pool=2", "unpaired.all_stages=true"],
-        "cdd": ["unpaired.queue=12", "unpaired.fresh=4", "unpaired.exemplars=0.5", "unpaired.physics=true", WARM],
+        "cdd": ["unpaired.queue=20", "unpaired.fresh=4", "unpaired.exemplars=0.5", "unpaired.physics=true", WARM],
     }
     configs = [config.with_overrides([f"method={name}", *more]) for name, more in methods.items()]
     together = [replace(options, config=one, run=options.run / "two" / one.method) for one in configs]
@@ -159,6 +159,20 @@ def test_a_checkpoint_of_a_newer_version_is_refused(options: Options) -> None:
     save_file(load_file(path), path, newer)
     with pytest.raises(TrainingError, match=r"newer version of restorecli \(99\.1\)"):
         train(options, _quiet)
+
+
+def test_pairs_to_measure_on_are_there_from_the_start_or_not_at_all(options: Options, start_weights: Path) -> None:
+    options = replace(options, config=options.config.with_overrides(["unpaired.weight=0", "steps=1"]))
+    blind = replace(options, start_from=str(start_weights))
+    paired = replace(blind, run=options.run.parent / "paired", val=(options.clear, options.clear))
+    for run, other, words in ((blind, paired.val, "a run without --val"), (paired, None, "a run with --val")):
+        train(run, _quiet)
+        with pytest.raises(TrainingError, match=words):
+            train(replace(run, val=other), _quiet)
+    # From nothing no photo is held out, so scores may be asked for later.
+    fresh = replace(options, run=options.run.parent / "fresh")
+    train(fresh, _quiet)
+    train(replace(fresh, val=(options.clear, options.clear)), _quiet)
 
 
 def test_other_weights_to_start_from_are_noticed(options: Options, start_weights: Path) -> None:
