@@ -27,6 +27,9 @@ class Job:
 
     source: Path
     target: Path
+    named: bool = False
+    """Whether somebody named the target, whose suffix then says what it is to be; else it has the source's, which may
+    be wrong."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,8 @@ def plan_jobs(
     def unreadable(path: Path, error: OSError) -> None:
         failures.append(_failed(path, open_failure(error, shown(path))))
 
-    def add(source: Path, target: Path) -> None:
-        jobs.setdefault((_real(source), _real(target)), Job(source, target))
+    def add(source: Path, target: Path, *, named: bool = False) -> None:
+        jobs.setdefault((_real(source), _real(target)), Job(source, target, named))
 
     for given in inputs:
         try:
@@ -93,8 +96,10 @@ def plan_jobs(
         if not is_folder:
             if any(os.path.realpath(source) in named for source in _sources_of(given, ending)):
                 passed_over += 1
+            elif into_file and out is not None:
+                add(given, out, named=True)
             else:
-                add(given, out if into_file and out is not None else _target(given, given.name, ending, out, format))
+                add(given, _target(given, given.name, ending, out, format))
             continue
         photos, problems = 0, len(failures)
         for path in walk(given, without=out, on_error=unreadable):

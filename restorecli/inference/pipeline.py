@@ -19,6 +19,7 @@ from restorecli.inference.jobs import Job, Result, seconds_of
 from restorecli.inference.lanes import in_order
 from restorecli.photo import Photo, read_photo, write_photo
 from restorecli.photo.atomic import refuse_existing, remove_remains
+from restorecli.photo.formats import SUCCESSORS
 from restorecli.photo.names import shown
 from restorecli.photo.opening import open_failure
 from restorecli.photo.places import Ground, ground_of
@@ -101,12 +102,14 @@ class _Output:
     grounds: dict[Path, Ground]
     """For each folder of an output the one that was there when the run began: nothing is made where a disk was."""
 
-    def write(self, photo: Photo, target: Path, original: os.stat_result | None) -> None:
-        self.grounds[target.parent].check(target)
+    def write(self, photo: Photo, job: Job, original: os.stat_result | None) -> None:
+        self.grounds[job.target.parent].check(job.target)
+        # A PNG called photo.jpg stays a PNG of 16 bits, with its transparency.
+        own = SUCCESSORS.get(photo.format, photo.format)
         write_photo(
             photo,
-            target,
-            format=self.format,
+            job.target,
+            format=own if self.format == "same" and not job.named else self.format,
             quality=self.quality,
             overwrite=self.overwrite,
             original=original,
@@ -261,7 +264,7 @@ class _Line:
         def write() -> Result:
             begun = time.perf_counter()
             try:
-                self._output.write(photo, job.target, original)
+                self._output.write(photo, job, original)
                 error = None
             except Exception as problem:
                 error = _failure(problem, job.target, "written")

@@ -58,7 +58,7 @@ def check_size(width: int, height: int, max_pixels: int, label: str) -> None:
     """:class:`PhotoError` of the kind ``too_large`` for more than ``max_pixels`` pixels."""
     if width * height > max_pixels:
         raise PhotoError(
-            f"{label}: {width} x {height} is {width * height / 1e6:,.0f} MP, over the limit of "
+            f"{label}: {width} x {height} is {width * height / 1e6:,.4g} MP, over the limit of "
             f"{max_pixels / 1e6:,.6g} MP; raise it with --max-pixels",
             kind="too_large",
         )

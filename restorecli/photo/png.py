@@ -19,6 +19,7 @@ PIXELS = (b"IDAT",)
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"tIME")
 _COLOURS = (b"sRGB", b"gAMA", b"cHRM")
 _XMP, _RAW_PROFILE, _RAW_IPTC = b"XML:com.adobe.xmp", b"Raw profile type ", b"Raw profile type iptc"
+_EXIF_START, _XMP_START = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 _LARGEST_TEXT = 1 << 24
 _LINEAR_GAMMA = 100_000
 _IPTC_LINE = 36
@@ -43,6 +44,9 @@ class Notes:
     """Kind and body of the chunks of text, of the one with a time (XMP and coded profiles aside), and of those that
     stand for a colour profile."""
     iptc: bytes | None = None
+    exif: bytes | None = None
+    """From a coded profile, as programs wrote it before PNG had a place for it. So is ``xmp``."""
+    xmp: bytes | None = None
     primaries: int = 2
     """By its number in ITU-T H.273, 2 is unspecified. So is ``transfer``."""
     transfer: int = 2
@@ -50,14 +54,16 @@ class Notes:
 
 def notes_of(data: bytes) -> Notes:
     """What the sound chunks say, wherever they stand."""
-    texts, iptc, primaries, transfer = [], None, 2, 2
+    texts, profiles, primaries, transfer = [], dict[bytes, bytes | None](), 2, 2
     for kind, body in _chunks(data, damaged_pixels=True):
         if kind in _COLOURS:
             texts.append((kind, body))
         if kind in _TEXTS:
-            if body.startswith(_RAW_IPTC + b"\0") and kind == b"zTXt":
-                iptc = _raw_profile(body)
-            elif not body.startswith((_XMP + b"\0", _RAW_PROFILE)):
+            if body.startswith(_RAW_PROFILE):
+                name, _, text = body.partition(b"\0")
+                if kind == b"zTXt" or kind == b"tEXt":
+                    profiles[name.removeprefix(_RAW_PROFILE).lower()] = _raw_profile(text, packed=kind == b"zTXt")
+            elif not body.startswith(_XMP + b"\0"):
                 texts.append((kind, body))
         elif kind == b"cICP" and len(body) == 4:
             primaries, transfer = body[:2]
@@ -65,13 +71,19 @@ def notes_of(data: bytes) -> Notes:
             transfer = 8
         elif kind in (b"iCCP", b"sRGB") and transfer == 8:
             transfer = 2
-    return Notes(tuple(texts), iptc, primaries, transfer)
+    # What a JPEG has in a segment of this name is one or the other, and begins with its name.
+    app1 = profiles.get(b"app1") or b""
+    exif = profiles.get(b"exif") or (app1 if app1.startswith(_EXIF_START) else None)
+    xmp = profiles.get(b"xmp") or (app1.removeprefix(_XMP_START) if app1.startswith(_XMP_START) else None)
+    exif = exif and exif.removeprefix(_EXIF_START)
+    return Notes(tuple(texts), profiles.get(b"iptc"), exif, xmp, primaries, transfer)
 
 
-def _raw_profile(body: bytes) -> bytes | None:
-    """The bytes that ImageMagick and others keep as digits in a compressed text; None when they are not to be had."""
+def _raw_profile(text: bytes, *, packed: bool) -> bytes | None:
+    """The bytes that ImageMagick and others keep as digits in a text; None when they are not to be had."""
     try:
-        text = zlib.decompressobj().decompress(body.split(b"\0", 1)[1][1:], _LARGEST_TEXT)
+        if packed:
+            text = zlib.decompressobj().decompress(text[1:], _LARGEST_TEXT)
         _, _, length, *lines = text.decode("ascii").split("\n")
         return bytes.fromhex("".join(lines))[: int(length)]
     except (ValueError, IndexError, zlib.error):

@@ -204,6 +204,7 @@ def _decode_whole(file: IO[bytes], format: str, max_pixels: int, label: str) -> 
     image = _PLUGINS[format](file)
     check_size(*image.size, max_pixels, label)
     about: dict[str, Any] = {}
+    coded: dict[str, bytes | None] = {}
     deep_file = is_deep(image, file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         check_tiff(image, max_pixels, label)
@@ -220,7 +221,9 @@ def _decode_whole(file: IO[bytes], format: str, max_pixels: int, label: str) -> 
             # Only then does Pillow know of the EXIF and XMP that a PNG has behind its pixels.
             image.load()
             about |= _ABOUT[format](file) if format in _ABOUT else {}
-        exif = image.info.get("exif")
+        # What PNG has chunks for stands there as a rule.
+        coded = {name: about.pop(name) for name in ("exif", "xmp") if name in about}
+        exif = image.info.get("exif") or coded.get("exif")
         orientation = metadata.orientation_of(exif)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         about["coding"] = jpeg.coding_of(image)
@@ -237,7 +240,7 @@ def _decode_whole(file: IO[bytes], format: str, max_pixels: int, label: str) -> 
         format=format,
         icc=icc,
         exif=exif,
-        xmp=image.info.get("xmp"),
+        xmp=image.info.get("xmp") or coded.get("xmp"),
         rotated=orientation != 1,
         dpi=metadata.checked_dpi(image.info.get("dpi"), swapped=orientation >= 5),
         label=label,
@@ -305,7 +308,7 @@ def _about_jpeg(file: IO[bytes]) -> dict[str, Any]:
 def _about_png(file: IO[bytes]) -> dict[str, Any]:
     file.seek(0)
     notes = png.notes_of(file.read())
-    return {"texts": notes.texts, "iptc": notes.iptc, "primaries": notes.primaries, "transfer": notes.transfer}
+    return dict(vars(notes))
 
 
 def _about_webp(file: IO[bytes]) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from restorecli.photo.metadata import SOFTWARE, with_fields
 from restorecli.photo.photo import Photo
 from restorecli.photo.xmp import with_history
 
+_SEGMENT = 65_502
+"""Bytes of EXIF or XMP that a segment of a JPEG holds for certain."""
+
 
 def stamped(photo: Photo, done: str) -> Photo:
     """``photo`` with EXIF's ``Software`` naming this program, and one more entry in XMP's ``xmpMM:History``.
@@ -17,8 +20,11 @@ def stamped(photo: Photo, done: str) -> Photo:
     from restorecli import __version__
 
     agent = f"restorecli {__version__}"
-    return replace(
-        photo,
-        exif=with_fields(photo.exif, {SOFTWARE: agent}),
-        xmp=with_history(photo.xmp, {"action": "edited", "softwareAgent": agent, "parameters": done}),
-    )
+    exif = with_fields(photo.exif, {SOFTWARE: agent})
+    xmp = with_history(photo.xmp, {"action": "edited", "softwareAgent": agent, "parameters": done})
+    return replace(photo, exif=_fitting(photo.exif, exif), xmp=_fitting(photo.xmp, xmp))
+
+
+def _fitting(before: bytes | None, after: bytes | None) -> bytes | None:
+    """What is stamped, unless a JPEG could hold it only without the stamp: the photo's own is worth more."""
+    return before if before and after and len(before) <= _SEGMENT < len(after) else after

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from restorecli.photo import read_photo
 from tests.end_to_end.conftest import Call, left_behind
+from tests.small import noise
 
 Restore = Callable[..., Call]
 Photo = Callable[..., Path]
@@ -121,6 +124,22 @@ def test_formats(asked: str, suffix: str, format: str, restore: Restore, photo: 
     assert restore("derain", source, "--format", asked, *engine("derain")).code == 0
     with Image.open(source.with_name("a_derained" + suffix)) as restored:
         assert restored.format == format
+
+
+def test_a_photo_with_a_wrong_suffix_stays_what_it_is(restore: Restore, engine: Engine, tmp_path: Path) -> None:
+    """16 bits and transparency of a PNG called .jpg; whoever names the output decides what it is to be."""
+    deep = noise(24, 32, 3, np.uint16)
+    assert cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
+    Image.fromarray(noise(24, 32, 4)).save(tmp_path / "clear.png")
+    for name in ("deep", "clear"):
+        (tmp_path / f"{name}.png").rename(tmp_path / f"{name}.jpg")
+    assert restore("derain", tmp_path, *engine("derain")).code == 0
+    made = [read_photo(tmp_path / f"{name}_derained.jpg") for name in ("deep", "clear")]
+    assert [photo.format for photo in made] == ["png", "png"]
+    assert made[0].pixels.dtype == np.uint16 and made[1].alpha is not None
+    named = tmp_path / "named.jpg"
+    assert restore("derain", tmp_path / "deep.jpg", "--out", named, *engine("derain")).code == 0
+    assert read_photo(named).format == "jpeg"
 
 
 def test_lower_quality_is_smaller(restore: Restore, photo: Photo, engine: Engine) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from restorecli.errors import PhotoError
 from restorecli.photo import read_photo
@@ -460,3 +460,21 @@ def test_a_file_larger_than_any_photo_is_not_read(tmp_path: Path) -> None:
         read_all(endless, 1000, "the stream")  # type: ignore[arg-type]
     assert caught.value.kind == "too_large" and 1 < endless.count < 100
     assert read_all(io.BytesIO(b"no photo, " * 100), 1000, "the stream") == (b"no photo, " * 100)[:HEAD_BYTES]
+
+
+@pytest.mark.parametrize("packed", [True, False])
+@pytest.mark.parametrize("name", ["exif", "APP1"])
+def test_exif_of_a_png_in_a_text_counts(packed: bool, name: str) -> None:
+    """As ImageMagick wrote it before PNG had a chunk for it; and the photo lies on its side without."""
+    block = b"Exif\0\0" + exif_block(orientation=6)
+    digits = block.hex()
+    text = "\n".join(
+        ["", name.lower(), f"{len(block):8}", *(digits[i : i + 72] for i in range(0, len(digits), 72)), ""]
+    )
+    about = PngImagePlugin.PngInfo()
+    about.add_text(f"Raw profile type {name}", text, zip=packed)
+    pixels = noise(20, 30)
+    photo = read_photo(saved(pixels, "PNG", pnginfo=about))
+    assert photo.pixels.shape == (30, 20, 3)
+    assert np.array_equal(photo.pixels, as_viewers_show(pixels, 6))
+    assert photo.exif is not None and not photo.texts
