@@ -3,7 +3,8 @@
 ::
 
     RestoreError                  1   the base; never raised itself
-    |-- PhotoError                1   one photo could not be read, restored or written; the others go on
+    |-- PhotoError                1   one photo could not be read, restored or written; the others go on. Also a file
+    |                                 of another kind that cannot be written
     |-- UsageError                2   the command line (or an argument of the Python API) is wrong; nothing was done
     |-- WeightsError              3   weights missing, corrupt, of the wrong task, or not to be had offline
     |-- BackendError              4   the backend, device or precision asked for is not available

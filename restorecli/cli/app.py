@@ -7,6 +7,7 @@ This module, and every module that it imports, leaves torch, onnxruntime and cv2
 from __future__ import annotations
 
 import difflib
+import errno
 import io
 import os
 import re
@@ -22,11 +23,12 @@ from restorecli.cli import benchmark, compare, defaults, doctor, export, restore
 from restorecli.cli import eval as evaluation
 from restorecli.cli.console import Console
 from restorecli.cli.examples import add_examples
-from restorecli.errors import RestoreError
+from restorecli.errors import RestoreError, UsageError
 
 INTERRUPTED = 130
 CLOSED_PIPE = 141
 """What a shell shows of a program that such a pipe has ended."""
+_OUTPUT_FAILS = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 app = typer.Typer(
     name="restore",
@@ -104,6 +106,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; errors are one line on stderr."""
     console = Console()
     try:
+        _refuse_empty(arguments)
         code = tree().main(list(arguments), prog_name="restore", standalone_mode=False, obj=console)
     except TyperException as error:
         console.error(_told(error))
@@ -118,18 +121,37 @@ def run(arguments: Sequence[str]) -> int:
         if not isinstance(error.__context__, BrokenPipeError):
             raise
         return CLOSED_PIPE
+    except OSError as error:
+        # What Typer prints by itself, help and version, onto a disk that is full.
+        if error.filename is not None or error.errno not in _OUTPUT_FAILS:
+            return _internal(console, error)
+        console.error(f"standard output cannot be written ({error.strerror or error})")
+        return 1
     except MemoryError as error:
         console.error(f"memory ran out ({error or 'no more to be had'}): close other programs")
         return 1
     except Exception as error:
-        hint = "please report it" if console.verbose else "run it again with --verbose and report what it says"
-        internal = RuntimeError(f"internal error ({type(error).__name__}: {error}); {hint}")
-        internal.__cause__ = error
-        console.error(internal)
-        return 1
+        return _internal(console, error)
     if code == INTERRUPTED:
         console.error("interrupted; what was finished is kept, nothing is half written")
     return int(code or 0)
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """:class:`UsageError` for what a shell makes of a variable that is not set: as a path it is the current folder,
+    with everything in it."""
+    for argument in arguments:
+        if not argument or re.fullmatch(r"--[a-z-]+=", argument):
+            what = f"{argument} has no value" if argument else "an argument is empty"
+            raise UsageError(f"{what}; is a variable of the shell not set?")
+
+
+def _internal(console: Console, error: Exception) -> int:
+    hint = "please report it" if console.verbose else "run it again with --verbose and report what it says"
+    internal = RuntimeError(f"internal error ({type(error).__name__}: {error}); {hint}")
+    internal.__cause__ = error
+    console.error(internal)
+    return 1
 
 
 def tree() -> Any:

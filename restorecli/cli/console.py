@@ -47,13 +47,8 @@ class Console:
         if self.quiet and not self.json:
             return
         line = json.dumps(values, allow_nan=False) if self.json else "\n".join(map(_printable, text.split("\n")))
-        try:
+        with _told_of_output():
             print(line, file=sys.stdout if self.json or self.results_on_stdout else sys.stderr, flush=True)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            reason = error.strerror or error
-            raise PhotoError(f"standard output cannot be written ({reason})", kind="unwritable") from error
 
     def value(self, values: Mapping[str, Any]) -> None:
         """One result for ``--json`` alone."""
@@ -75,20 +70,24 @@ class Console:
         if sys.stdout.isatty() and sum(widths) + 3 * len(widths) <= shutil.get_terminal_size().columns:
             _print_table(headers, rows)
             return
-        for row in cells:
-            print("  ".join(_printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        lines = (
+            "  ".join(_printable(cell).ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        )
+        with _told_of_output():
+            print("\n".join(lines), flush=True)
 
     def note(self, text: str) -> None:
         """Something worth knowing, on stderr."""
         if not self.quiet:
-            print(_printable(text), file=sys.stderr, flush=True)
+            _to_stderr(_printable(text))
 
     def error(self, error: BaseException | str, *, also: str = "") -> None:
         """One line on stderr, whatever the mode; under ``--verbose`` the traceback comes before it."""
         if self.verbose and isinstance(error, BaseException):
             traceback.print_exception(error, file=sys.stderr)
         line = " ".join(f"{error}{also}".split())
-        print(f"restore: {_printable(line)}", file=sys.stderr, flush=True)
+        _to_stderr(f"restore: {_printable(line)}")
 
     @contextlib.contextmanager
     def progress(self, total: float, unit: str) -> Iterator[Progress]:
@@ -192,7 +191,28 @@ class _LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # Looked up each time: the progress bar puts something else in the place of stderr.
         text = f"restore: {record.levelname.lower()}: {record.getMessage()}"
-        print(_printable(text), file=sys.stderr, flush=True)
+        _to_stderr(_printable(text))
+
+
+@contextlib.contextmanager
+def _told_of_output() -> Iterator[None]:
+    """Standard output that cannot be written, such as onto a disk that is full, as a :class:`PhotoError`."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise PhotoError(f"standard output cannot be written ({reason})", kind="unwritable") from error
+
+
+def _to_stderr(line: str) -> None:
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # There is nowhere left to say so, and what was asked for is done all the same.
 
 
 def _printable(text: str) -> str:

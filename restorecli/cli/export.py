@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -89,12 +90,12 @@ def _target(asked: str | None, source: Path, out: Path | None) -> Path:
 
 def _is_file(out: Path) -> bool:
     """Whether ``--out`` names the file and not its folder."""
-    return out.suffix.lower() == ".onnx" and not out.is_dir()
+    return out.suffix.lower() == ".onnx" and not os.path.isdir(out)
 
 
 def _make_room(target: Path, source: Path) -> None:
     """Make the folder of ``target``; :class:`UsageError` when that cannot be, or when ``target`` is the source."""
-    if target.resolve() == source.resolve():
+    if os.path.realpath(target) == os.path.realpath(source):
         raise UsageError(f"{target} would be replaced by its own export: give another --out")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -103,3 +104,5 @@ def _make_room(target: Path, source: Path) -> None:
             f"--out: the folder {target.parent} cannot be made ({error.strerror or error}): "
             "give another folder, or a file that ends in .onnx"
         ) from error
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(f"--out: nothing can be written into the folder {target.parent}: give another")

@@ -76,7 +76,8 @@ class Page:
     same, with what was added and the note that it is not complete.
 
     ``photos`` is how many will be added, as far as is known. Pictures are never held: each is written as it comes.
-    Failures to write are raised at the end of the block and not before, as a :class:`PhotoError`.
+    A page that cannot be begun is a :class:`UsageError`, as nothing has been done then; failures to write are raised at
+    the end of the block and not before, as a :class:`PhotoError`.
     """
 
     path: Path
@@ -101,7 +102,7 @@ class Page:
                 self._file = stack.enter_context(open(temp, "wb"))
                 self._stack = stack.pop_all()
         except (OSError, PhotoError) as error:
-            raise self._told(error) from error
+            raise UsageError(str(self._told(error)), kind="unwritable") from error
         self._write(_MARK, _text("head.html", title=escape(self._title), **_style_and_policy()))
         return self
 

@@ -80,7 +80,7 @@ def training_photos(folder: Path, exclude: tuple[str, ...]) -> list[Path]:
     found = [p for p in there if not any(fnmatch.fnmatch(p.name, pattern) for pattern in exclude)]
     if not found:
         why = f": data.exclude leaves out all {len(there)}" if there else ""
-        raise TrainingError(f"{folder} holds no photo to train on{why}", kind="empty")
+        raise TrainingError(f"{folder} holds no photo to train on{why or '; name another folder'}", kind="empty")
     return found
 
 

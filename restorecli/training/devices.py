@@ -19,7 +19,9 @@ def choose_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise UsageError(f"there is no device {name!r}: use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise BackendError(f"{name} is not available: torch finds {torch.cuda.device_count()} CUDA devices here")
+        raise BackendError(
+            f"{name} is not available: torch finds {torch.cuda.device_count()} CUDA devices here; use --device cpu"
+        )
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"cannot train on {name!r}: use auto, cpu, cuda or cuda:N")
     return device

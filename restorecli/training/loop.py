@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from restorecli import __version__
-from restorecli.errors import PhotoError, TrainingError, UsageError, WeightsError
+from restorecli.errors import PhotoError, TrainingError, UsageError
 from restorecli.hardware import flushed_denormals, usable_cores
 from restorecli.models.generators import Generator, build_generator
 from restorecli.models.resnet import ResNet
@@ -60,11 +60,6 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     try:
         return _train(options, on_event)
     except (PhotoError, OSError) as error:
-        raise TrainingError(f"cannot go on: {error}; the last checkpoint is intact", kind="unwritable") from error
-    except WeightsError as error:
-        # What cannot be read was never begun with; what cannot be written is this run's own.
-        if error.kind != "unwritable":
-            raise
         raise TrainingError(f"cannot go on: {error}; the last checkpoint is intact", kind="unwritable") from error
 
 

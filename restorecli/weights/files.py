@@ -8,7 +8,6 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from restorecli.errors import PhotoError, WeightsError
 from restorecli.photo import atomic
 
 PICKLES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle", ".tar"})
@@ -19,7 +18,7 @@ PICKLES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle", ".tar"})
 def final_name(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its name when the block ends well and vanishes when it does not.
 
-    :class:`WeightsError` of kind ``unwritable`` or ``disk_full`` when that fails.
+    :class:`PhotoError` of kind ``unwritable`` or ``disk_full`` when that fails.
     """
     atomic.remove_remains(path.parent)
     try:
@@ -28,10 +27,7 @@ def final_name(path: Path) -> Iterator[Path]:
         with atomic.final_name(path, overwrite=True) as temporary:
             yield temporary
     except OSError as error:
-        failure = atomic.write_failure(path, error)
-        raise WeightsError(str(failure), kind=failure.kind) from error
-    except PhotoError as error:
-        raise WeightsError(str(error), kind=error.kind) from error
+        raise atomic.write_failure(path, error) from error
 
 
 def sha256_of(path: Path) -> str:

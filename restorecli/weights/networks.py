@@ -62,8 +62,8 @@ def save_network(
 ) -> None:
     """Write a network as an fp16 weights file, atomically; ``extra`` is added to its metadata.
 
-    ``network`` has a ``config_dict()``, as every network of ``restorecli.models``. :class:`WeightsError` of kind
-    ``unwritable`` when the file cannot be written, in which case nothing is left behind.
+    ``network`` has a ``config_dict()``, as every network of ``restorecli.models``. :class:`PhotoError` of kind
+    ``unwritable`` or ``disk_full`` when the file cannot be written, in which case nothing is left behind.
     """
     import torch
     from safetensors.torch import save

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from restorecli.errors import UsageError, WeightsError
+from restorecli.photo.atomic import write_failure
 from restorecli.weights.described import Weights
 from restorecli.weights.files import sha256_of
 from restorecli.weights.hub import HF_DEFAULT_FILE
@@ -36,8 +37,8 @@ def pack(run: Path, out: Path) -> Pack:
     It holds ``generator.safetensors`` (and its ONNX twin, where the run has one), ``config.toml`` (the resolved preset,
     without this machine's folders), ``README.md`` (a card for the Hugging Face Hub) and ``SHA256SUMS``.
 
-    Raises :class:`UsageError` when ``out`` holds something already, and :class:`WeightsError` when the run has no sound
-    weights yet, or of kind ``unwritable`` when the folder cannot be written.
+    Raises :class:`UsageError` when ``out`` holds something already, :class:`WeightsError` when the run has no sound
+    weights yet, and :class:`PhotoError` of kind ``unwritable`` or ``disk_full`` when the folder cannot be written.
     """
     if not (run / HF_DEFAULT_FILE).is_file():
         raise WeightsError(
@@ -66,7 +67,7 @@ def pack(run: Path, out: Path) -> Pack:
                 out.rmdir()
             os.replace(folder, out)
     except OSError as error:
-        raise WeightsError(f"{out} cannot be written: {error.strerror or error}", kind="unwritable") from error
+        raise write_failure(out, error) from error
     return Pack(out, (*names, "SHA256SUMS"), resolve(str(out), None))
 
 

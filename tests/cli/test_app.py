@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import resource
 import subprocess
@@ -117,6 +119,10 @@ def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
         (["compare", "a.jpg", "b.jpg", "--out", "c.jpg"], "end in .html"),
         (["compare", "a.jpg", "b.jpg"], "a.jpg: no such file or folder"),
         (["derain", "a.jpg", "--report", "c.jpg"], "end in .html"),
+        # What a shell makes of variables that are not set.
+        (["derain", ""], "an argument is empty"),
+        (["derain", "a.jpg", "--out", "", "--overwrite"], "an argument is empty"),
+        (["derain", "a.jpg", "--out="], "--out= has no value"),
     ],
 )
 def test_wrong_command_lines(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,6 +144,23 @@ def test_internal_errors_are_one_line(capsys: pytest.CaptureFixture[str], monkey
     assert err.startswith("restore: internal error (ZeroDivisionError: of the test)") and err.count("\n") == 1
     assert run(["weights", "list", "--verbose"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["weights", "list"], ["weights", "list", "--json"], ["--help"], ["--version"]])
+def test_a_full_standard_output_is_told_of(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert run(arguments) == 1
+    err = capsys.readouterr().err
+    assert err == "restore: standard output cannot be written (No space left on device)\n"
+    # And nobody is left to be told of a standard error that is full.
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert run(["unrain"]) == 2
 
 
 def test_interrupting_is_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,6 +274,11 @@ def test_export_never_replaces_what_is_no_onnx_file(
     shutil.copy(weights_files["derain"].with_suffix(".onnx"), tmp_path / "other.onnx")
     call = restore("export", tmp_path / "other.onnx", "--onnx", "--out", tmp_path / "other.onnx")
     assert call.code == 2 and "its own export" in call.err
+    # Nothing is wrong with the weights where the file cannot be written.
+    (tmp_path / "loop").symlink_to("loop")
+    for out, code in ((tmp_path / ("n" * 300 + ".onnx"), 1), (tmp_path / "loop" / "x.onnx", 2)):
+        call = restore("export", source, "--onnx", "--out", out)
+        assert (call.code, len(call.err.splitlines())) == (code, 1), call.err
     call = restore("export", source, "--onnx", "--out", tmp_path / "notyet")
     assert call.code == 0, call.err
     assert [path.name for path in (tmp_path / "notyet").iterdir()] == ["mine.onnx"]

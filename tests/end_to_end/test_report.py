@@ -85,6 +85,9 @@ def test_wrong_names_for_a_report(restore: Restore, photo: Photo, tmp_path: Path
         assert (call.code, len(call.err.splitlines())) == (2, 1)
         call = restore("compare", source, source, "--out", tmp_path / name)
         assert (call.code, len(call.err.splitlines())) == (2, 1)
+    # Below a file, because a superuser may write into any folder.
+    call = restore("derain", source, "--report", source / "r.html")
+    assert (call.code, len(call.err.splitlines())) == (2, 1)
     assert (tmp_path / "mine.html").read_text() == "mine"
     assert not source.with_name("photo_derained.jpg").exists()
     assert restore("derain", source, "--report", tmp_path / "r.html", "--dry-run").code == 0

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from restorecli.cli.app import run as command
-from restorecli.errors import UsageError, WeightsError
+from restorecli.errors import PhotoError, UsageError, WeightsError
 from restorecli.training.config import load_preset
 from restorecli.weights import resolve, save_network
 from restorecli.weights.packing import TO_FILL_IN, pack
@@ -90,7 +90,7 @@ def test_what_is_no_run_is_refused(make_run: Callable[..., Path], tmp_path: Path
         pack(run, tmp_path / "out")
     (tmp_path / "file").write_text("")
     (run / "generator.safetensors").write_bytes(data)
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(PhotoError, match="cannot be written"):
         pack(run, tmp_path / "file" / "out")
     assert not (tmp_path / "out").exists()
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from restorecli.errors import WeightsError
+from restorecli.errors import PhotoError, WeightsError
 from restorecli.models.descriptor import Descriptor
 from restorecli.weights import (
     FORMAT,
@@ -99,11 +99,11 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     network = narrow_network("derain")
-    with pytest.raises(WeightsError, match="cannot be written") as caught:
+    with pytest.raises(PhotoError, match="cannot be written") as caught:
         save_network(tmp_path / "none" / "mine.safetensors", network, network.descriptor("derain"))
     assert caught.value.kind == "unwritable"
     (tmp_path / "taken.safetensors").mkdir()
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(PhotoError, match="cannot be written"):
         save_network(tmp_path / "taken.safetensors", network, network.descriptor("derain"))
     assert [file.name for file in tmp_path.iterdir()] == ["taken.safetensors"]
 
