@@ -50,9 +50,9 @@ def export_onnx(weights: Weights, out: Path, *, precision: str = "fp32") -> Repo
     the descriptor asks for it, a third input ``place`` (N, 4) says where in the whole photo the tile lies: top, left,
     bottom, right in shares of its height and width.
 
-    Raises :class:`UsageError` for another precision, and :class:`WeightsError` when the weights do not load, when the
-    file cannot be written (kind ``unwritable``), or when ONNX Runtime does not give what PyTorch gives (kind
-    ``parity``); ``out`` is then as it was before.
+    Raises :class:`UsageError` for another precision, :class:`WeightsError` when the weights do not load, or when ONNX
+    Runtime does not give what PyTorch gives (kind ``parity``), and :class:`PhotoError` when the file cannot be written;
+    ``out`` is then as it was before.
     """
     if precision not in TOLERANCES:
         raise UsageError(f"--precision must be one of {', '.join(TOLERANCES)} for export, not {precision!r}")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from restorecli import __version__, export
-from restorecli.errors import UsageError, WeightsError
+from restorecli.errors import PhotoError, UsageError, WeightsError
 from restorecli.export import export_onnx
 from restorecli.weights import load_network, resolve, sha256_of
 
@@ -86,5 +86,5 @@ def test_a_file_that_disagrees_is_never_written(
 
 
 def test_a_folder_that_is_not_there(weights_files: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(PhotoError, match="cannot be written"):
         export_onnx(resolve(str(weights_files["derain"]), "derain"), tmp_path / "none" / "mine.onnx")
