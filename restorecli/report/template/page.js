@@ -197,7 +197,10 @@
   function step(by) {
     const list = chosen();
     const tile = list[list.indexOf(current) + by];
-    if (tile) location.replace(tile.firstChild.getAttribute("href"));
+    if (!tile) return;
+    // At once: the next key may come before the news of another address.
+    show(tile);
+    location.replace(tile.firstChild.getAttribute("href"));
   }
 
   function choose() {
