@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from restorecli.cli import benchmark, compare, defaults, doctor, export, restore_photos, train, weights
 from restorecli.cli import eval as evaluation
-from restorecli.cli.console import Console
+from restorecli.cli.console import Console, output_failure
 from restorecli.cli.examples import add_examples
 from restorecli.errors import RestoreError, UsageError
 
@@ -125,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
         # What Typer prints by itself, help and version, onto a disk that is full.
         if error.filename is not None or error.errno not in _OUTPUT_FAILS:
             return _internal(console, error)
-        console.error(f"standard output cannot be written ({error.strerror or error})")
+        console.error(output_failure(error))
         return 1
     except MemoryError as error:
         console.error(f"memory ran out ({error or 'no more to be had'}): close other programs")

@@ -194,16 +194,19 @@ class _LogHandler(logging.Handler):
         _to_stderr(_printable(text))
 
 
+def output_failure(error: OSError) -> PhotoError:
+    """What to tell of a standard output that cannot be written, such as onto a disk that is full."""
+    return PhotoError(f"standard output cannot be written ({error.strerror or error})", kind="unwritable")
+
+
 @contextlib.contextmanager
 def _told_of_output() -> Iterator[None]:
-    """Standard output that cannot be written, such as onto a disk that is full, as a :class:`PhotoError`."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        reason = error.strerror or error
-        raise PhotoError(f"standard output cannot be written ({reason})", kind="unwritable") from error
+        raise output_failure(error) from error
 
 
 def _to_stderr(line: str) -> None:

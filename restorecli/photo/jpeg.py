@@ -20,6 +20,8 @@ _START_OF_SCAN, _STANDALONE = 0xDA, {0x01, *range(0xD0, 0xD9)}
 _EXIF, _XMP, _MORE_XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _ICC, _PHOTOSHOP, _JFIF, _ADOBE = b"ICC_PROFILE\0", b"Photoshop 3.0\0", b"JFIF\0", b"Adobe"
 _LARGEST = 65_533
+MOST_EXIF, MOST_XMP = _LARGEST - len(_EXIF), _LARGEST - len(_XMP)
+"""Bytes of EXIF and of XMP that one segment holds."""
 _PER_INCH = 1
 
 _OF_PILLOW = ("4:4:4", "4:2:2", "4:2:0")

@@ -61,7 +61,7 @@ def notes_of(data: bytes) -> Notes:
         if kind in _TEXTS:
             if body.startswith(_RAW_PROFILE):
                 name, _, text = body.partition(b"\0")
-                if kind == b"zTXt" or kind == b"tEXt":
+                if kind in (b"tEXt", b"zTXt"):
                     profiles[name.removeprefix(_RAW_PROFILE).lower()] = _raw_profile(text, packed=kind == b"zTXt")
             elif not body.startswith(_XMP + b"\0"):
                 texts.append((kind, body))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from restorecli.photo.jpeg import MOST_EXIF, MOST_XMP
 from restorecli.photo.metadata import SOFTWARE, with_fields
 from restorecli.photo.photo import Photo
 from restorecli.photo.xmp import with_history
-
-_SEGMENT = 65_502
-"""Bytes of EXIF or XMP that a segment of a JPEG holds for certain."""
 
 
 def stamped(photo: Photo, done: str) -> Photo:
@@ -22,9 +20,9 @@ def stamped(photo: Photo, done: str) -> Photo:
     agent = f"restorecli {__version__}"
     exif = with_fields(photo.exif, {SOFTWARE: agent})
     xmp = with_history(photo.xmp, {"action": "edited", "softwareAgent": agent, "parameters": done})
-    return replace(photo, exif=_fitting(photo.exif, exif), xmp=_fitting(photo.xmp, xmp))
+    return replace(photo, exif=_fitting(photo.exif, exif, MOST_EXIF), xmp=_fitting(photo.xmp, xmp, MOST_XMP))
 
 
-def _fitting(before: bytes | None, after: bytes | None) -> bytes | None:
+def _fitting(before: bytes | None, after: bytes | None, most: int) -> bytes | None:
     """What is stamped, unless a JPEG could hold it only without the stamp: the photo's own is worth more."""
-    return before if before and after and len(before) <= _SEGMENT < len(after) else after
+    return before if before and after and len(before) <= most < len(after) else after

@@ -291,9 +291,9 @@ def _refuse_other_run(
     # Without pairs, photos of both folders were held out and measured on, which would now be learnt from; the best so
     # far was found by other scores.
     if start and facts.get("val", val) != val:
-        with_, without = ("with", "without") if facts["val"] else ("without", "with")
+        was, now = ("with", "without") if facts["val"] else ("without", "with")
         raise TrainingError(
-            f"{checkpoint} belongs to a run {with_} --val, not {without}: give it as before, or another --out",
+            f"{checkpoint} belongs to a run {was} --val, not {now}: give it as before, or another --out",
             kind="checkpoint",
         )
     if facts.get("groups", groups) != groups:
@@ -319,8 +319,8 @@ def _data(options: Options, data: Batches) -> str:
 
 
 def _defer_interrupts() -> tuple[Callable[[], bool], Callable[[], None]]:
-    """Put the first Ctrl-C off until the step is whole; the second one acts at once, and gives back what was learnt
-    since the last checkpoint.
+    """Put the first Ctrl-C off until the step is whole; the second one acts at once, and a step that it breaks off is
+    not kept.
 
     Returns what tells whether there was one, and what puts the old handler back.
     """
