@@ -14,7 +14,9 @@ from restorecli.weights import resolve, save_network
 # As many levels as the shipped networks, so the stride is the same, but narrow and shallow.
 NARROW = {
     "derain": UNetConfig(widths=(8, 8, 16), blocks=(1, 1, 2), global_width=16),
-    "dehaze": UNetConfig(head="airlight", widths=(8, 8, 8, 16), blocks=(1, 1, 1, 1), global_width=16, guide=8),
+    "dehaze": UNetConfig(
+        head="airlight", widths=(8, 8, 8, 16), blocks=(1, 1, 1, 1), global_width=16, guide=8, overview=64
+    ),
 }
 
 

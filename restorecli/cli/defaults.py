@@ -35,7 +35,7 @@ PREFIX = "RESTORE_"
 OF_A_FOLDER = frozenset({"backend", "device", "precision", "strength", "quality", "preserve-times"})
 """What ``restore.toml`` in the working directory may set."""
 OF_THE_USER = OF_A_FOLDER | {
-    *("tile", "max-memory", "jobs", "workers", "max-pixels"),
+    *("ensemble", "tile", "max-memory", "jobs", "workers", "max-pixels"),
     *("weights", "format", "no-stamp", "offline", "quiet", "verbose"),
 }
 """What the user's own file and the environment may set."""

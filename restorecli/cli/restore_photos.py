@@ -113,6 +113,15 @@ def command_for(task: str) -> Callable[..., int]:
         strength: Annotated[
             float, typer.Option("--strength", min=0, max=1, help="From 0, the input, to 1, the restored photo.")
         ] = 1.0,
+        ensemble: Annotated[
+            str,
+            typer.Option(
+                "--ensemble",
+                metavar="auto|1|2|4",
+                help="Views to take the mean of: 1, the photo; 2, its mirror image too; 4, both upside down too "
+                "(rain); auto: as many as take no longer than a photo of 4 MP.",
+            ),
+        ] = "auto",
         weights: WeightsOption = None,
         backend: Annotated[Backend, typer.Option("--backend", help="What runs the network.")] = Backend.auto,
         device: Annotated[
@@ -170,6 +179,7 @@ def command_for(task: str) -> Callable[..., int]:
                 "tile": quantities.count_or_auto(tile, "--tile") or "auto",
                 "max_memory": None if max_memory is None else quantities.memory(max_memory),
                 "strength": strength,
+                "ensemble": quantities.count_or_auto(ensemble, "--ensemble") or "auto",
             },
             output={
                 "format": format.value,

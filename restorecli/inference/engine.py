@@ -12,9 +12,11 @@ import numpy as np
 from restorecli.errors import BackendError
 from restorecli.inference.backends import Backend, open_backend
 from restorecli.inference.footprint import Ledger, pixels_at_once, plan_for
+from restorecli.inference.overview import bend, bend_between
 from restorecli.inference.runs import Runs
 from restorecli.inference.stitch import Outcome, Stitching, start_plan
-from restorecli.inference.tiling import Plan
+from restorecli.inference.tiling import Plan, plan
+from restorecli.inference.views import affordable
 from restorecli.photo import Photo, transparency
 from restorecli.photo.stamp import stamped
 from restorecli.weights import Weights
@@ -54,13 +56,14 @@ class Engine:
         max_memory: int | None,
         neighbours: int,
         strength: float,
+        ensemble: int | str,
         stamp: bool,
     ) -> None:
         """``weights`` are those that ``backend`` runs; the others are arguments of ``Restorer``."""
         self.backend = backend
         self._weights = weights
         self._tile, self._max_memory, self._neighbours, self._strength = tile, max_memory, neighbours, strength
-        self._stamp = stamp
+        self._ensemble, self._stamp = ensemble, stamp
         self._runs = Runs(backend)
         self._ledger = Ledger()
         self._exact: Backend | None = None
@@ -79,6 +82,7 @@ class Engine:
             max_memory=self._max_memory,
             neighbours=self._neighbours,
             strength=self._strength,
+            ensemble=self._ensemble,
             stamp=self._stamp,
         )
 
@@ -94,16 +98,20 @@ class Engine:
         self._ledger.used(plan, self.backend)
         pixels = transparency.filled(photo.pixels, photo.alpha)
         self._runs.pixels = pixels_at_once(self.backend, self._max_memory)
+        thumbnail = self.thumbnail(pixels)
+        overview = self._overview(pixels, thumbnail)
         stitching = start_plan(
             pixels,
-            self.thumbnail(pixels),
+            thumbnail,
             plan,
             self._runs,
             strength=self._strength,
+            views=self._views(pixels),
+            deep=overview is not None,
             exact_backend=self._exact_backend,
             progress=progress,
         )
-        return Started(self, photo, stitching, time.perf_counter() - began)
+        return Started(self, photo, pixels, overview, stitching, time.perf_counter() - began)
 
     def hungry(self, under_way: int) -> bool:
         """Whether another photo is worth starting while windows of ``under_way`` pixels are not waited for yet."""
@@ -112,18 +120,39 @@ class Engine:
     def plan(self, pixels: np.ndarray) -> Plan:
         """The tiles of a photo; :class:`~restorecli.errors.PhotoError` when the bound on memory is too small."""
         taken = self._ledger.taken(pixels, self._neighbours)
+        if self.backend.descriptor.overview and pixels.dtype == np.uint8:
+            # The result has 16 bits until it is bent.
+            taken += pixels.nbytes
         return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=taken)
 
     def thumbnail(self, pixels: np.ndarray) -> np.ndarray:
         """The whole photo at (S, S, 3), float32 in [0, 1]; each value the mean of the area that it stands for."""
         edge = max(1, self.backend.descriptor.thumbnail)
-        height, width = pixels.shape[:2]
-        # A float copy of the photo would take four times its memory; from 1,024 pixels on rounding averages out.
-        small = _resized(pixels, min(height, 1024), min(width, 1024), cv2.INTER_AREA)
-        small = small.astype(np.float32) / np.iinfo(pixels.dtype).max
-        small = _resized(small, min(height, edge), min(width, edge), cv2.INTER_AREA)
-        small = _resized(small, edge, edge, cv2.INTER_LINEAR)
-        return np.array(np.broadcast_to(small, (edge, edge, 3)), order="C")
+        return np.array(np.broadcast_to(_reduced(pixels, edge), (edge, edge, 3)), order="C")
+
+    def _views(self, pixels: np.ndarray) -> int:
+        """Of how many views of these pixels, (H, W, C), the mean is taken."""
+        if self._ensemble == "auto":
+            return affordable(self.backend.descriptor.views, pixels.shape[0] * pixels.shape[1])
+        return int(self._ensemble)
+
+    def _overview(self, pixels: np.ndarray, thumbnail: np.ndarray) -> Stitching | None:
+        """Begin to restore the whole photo at a small size; None where the network, or the photo, has no use for it."""
+        edge = self.backend.descriptor.overview
+        if edge == 0 or min(pixels.shape[:2]) < edge or self._strength == 0:
+            return None
+        small = np.rint(_reduced(pixels, edge) * 65535).astype(np.uint16)
+        whole = plan(edge, edge, tile=edge, halo=0, stride=self.backend.descriptor.stride)
+        views = self._views(small)
+        return start_plan(small, thumbnail, whole, self._runs, views=views, exact_backend=self._exact_backend)
+
+    def bent(self, pixels: np.ndarray, restored: np.ndarray, overview: Stitching) -> np.ndarray:
+        """``restored``, of 16 bits, as ``pixels`` with what is wrong over large areas put right; it is used up."""
+        large = overview.whole().pixels.astype(np.float32) / 65535
+        edge = large.shape[0]
+        before, after = _reduced(pixels, edge), _reduced(restored, edge)
+        tiles = before + (after - before) / self._strength
+        return bend(pixels, restored, bend_between(before, tiles, large), self._strength)
 
     def finished(self, photo: Photo, pixels: np.ndarray) -> Photo:
         """The photo with its restored pixels: its alpha channel and what it carries (but the stamp) do not change."""
@@ -165,8 +194,17 @@ class Engine:
 class Started:
     """A photo that is being restored."""
 
-    def __init__(self, engine: Engine, photo: Photo, stitching: Stitching, seconds: float) -> None:
-        self._engine, self._photo, self._stitching, self._seconds = engine, photo, stitching, seconds
+    def __init__(
+        self,
+        engine: Engine,
+        photo: Photo,
+        pixels: np.ndarray,
+        overview: Stitching | None,
+        stitching: Stitching,
+        seconds: float,
+    ) -> None:
+        self._engine, self._photo, self._pixels = engine, photo, pixels
+        self._overview, self._stitching, self._seconds = overview, stitching, seconds
 
     @property
     def under_way(self) -> int:
@@ -177,10 +215,23 @@ class Started:
         """The restored photo, and how it went; called once."""
         began = time.perf_counter()
         outcome = self._stitching.whole()
+        restored = outcome.pixels
+        if self._overview is not None:
+            restored = self._engine.bent(self._pixels, restored, self._overview)
         # Not what was spent on other photos in between.
         spent = self._seconds + time.perf_counter() - began
         details = self._engine.details(self._stitching.plan, outcome, spent)
-        return self._engine.finished(self._photo, outcome.pixels), details
+        return self._engine.finished(self._photo, restored), details
+
+
+def _reduced(pixels: np.ndarray, edge: int) -> np.ndarray:
+    """The whole photo at (edge, edge, C), float32 in [0, 1]; each value the mean of the area that it stands for."""
+    height, width = pixels.shape[:2]
+    # A float copy of the photo would take four times its memory; from 1,024 pixels on rounding averages out.
+    small = _resized(pixels, min(height, 1024), min(width, 1024), cv2.INTER_AREA)
+    small = small.astype(np.float32) / np.iinfo(pixels.dtype).max
+    small = _resized(small, min(height, edge), min(width, edge), cv2.INTER_AREA)
+    return _resized(small, edge, edge, cv2.INTER_LINEAR)
 
 
 def _resized(pixels: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:

@@ -14,6 +14,7 @@ from restorecli.inference.backends import open_backend
 from restorecli.inference.backends.selection import check_names
 from restorecli.inference.engine import Details, Engine, Progress
 from restorecli.inference.many import restore_each
+from restorecli.inference.views import COUNTS
 from restorecli.models.descriptor import TASKS
 from restorecli.photo import Photo, read_photo
 from restorecli.weights import Weights, resolve
@@ -31,6 +32,7 @@ def check_arguments(
     tile: int | str,
     max_memory: int | None,
     strength: float,
+    ensemble: int | str = "auto",
 ) -> None:
     """:class:`UsageError` for values that :class:`Restorer` could not make sense of on any machine."""
     if task not in TASKS:
@@ -41,6 +43,10 @@ def check_arguments(
         raise UsageError(f"--tile must be auto or a number of pixels from 16 on, not {tile}")
     if max_memory is not None and max_memory < 1:
         raise UsageError(f"--max-memory must be positive, not {max_memory}")
+    if ensemble != "auto" and ensemble not in COUNTS:
+        raise UsageError(f"--ensemble must be auto, 1, 2 or 4, not {ensemble}")
+    if task == "dehaze" and ensemble == 4:
+        raise UsageError("--ensemble 4 turns photos upside down, which only rain looks the same in: give 2")
     check_names(backend, device, precision)
 
 
@@ -61,6 +67,7 @@ class Restorer:
         tile: int | str = "auto",
         max_memory: int | None = None,
         strength: float = 1.0,
+        ensemble: int | str = "auto",
         stamp: bool = False,
         work: int = 0,
         neighbours: int = 0,
@@ -71,7 +78,9 @@ class Restorer:
         ones); ``backend`` ``auto``, ``torch``, ``onnx`` or ``openvino``; ``device`` ``auto``, ``cpu``, ``cuda`` or
         ``cuda:N``; ``precision`` ``auto``, ``fp32``, ``bf16`` or ``fp16``; ``tile`` the edge of a tile in pixels or
         ``auto``; ``max_memory`` a bound in bytes on the memory of the process (of the device, on CUDA);
-        ``strength`` from 0 (the photo as it was) to 1 (as restored); ``stamp`` notes in the metadata of each
+        ``strength`` from 0 (the photo as it was) to 1 (as restored); ``ensemble`` of how many views of the photo the
+        mean is taken, 1, 2 (its mirror image too) or, for rain, 4 (both upside down too), or ``auto``: as many as take
+        no longer than a photo of 4.2 megapixels; ``stamp`` notes in the metadata of each
         :class:`Photo` what was done to it; ``work`` how many pixels are going to be restored, as far as that is known
         (where much is ahead, and this machine is new, ``auto`` measures first what is fastest); ``neighbours`` how many
         more photos of the size are read and written meanwhile, for ``max_memory``.
@@ -87,6 +96,7 @@ class Restorer:
             tile=tile,
             max_memory=max_memory,
             strength=strength,
+            ensemble=ensemble,
         )
         self.task = task
         given = weights if weights is None or isinstance(weights, Weights) else str(weights)
@@ -99,6 +109,7 @@ class Restorer:
             max_memory=max_memory,
             neighbours=neighbours,
             strength=float(strength),
+            ensemble=ensemble,
             stamp=stamp,
         )
         self.backend = opened

@@ -15,6 +15,7 @@ from restorecli.errors import PhotoError
 from restorecli.inference.backends import Backend, NotFinite, OutOfMemory, Pending, Window
 from restorecli.inference.runs import Runs
 from restorecli.inference.tiling import Box, Plan, Tile, halve, margin_index
+from restorecli.inference.views import deepened, shallow, start_views
 
 # BT.601: what a grey photo of the restored colours would show.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -25,7 +26,7 @@ class Outcome:
     """What came out of a plan and how it went."""
 
     pixels: np.ndarray
-    """Shape and type of the photo's pixels."""
+    """Of the shape of the photo's pixels, and of their type unless 16 bits were asked for."""
     tiles: int
     """How many tiles were computed."""
     halvings: int
@@ -41,20 +42,23 @@ def start_plan(
     runs: Runs,
     *,
     strength: float = 1.0,
+    views: int = 1,
+    deep: bool = False,
     exact_backend: Callable[[], Backend | None] = lambda: None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Stitching:
     """Begin to restore ``pixels``, (H, W, C) uint8 or uint16 with C = 1 or 3, tile by tile.
 
     As many windows are started as are worth starting before the first is waited for. The result is
-    ``pixels + strength * (restored - pixels)``. A tile that is not finite is computed again by ``exact_backend()``, an
-    fp32 one, when there is one. When memory runs out, this tile and those still to come are halved, finished ones are
-    kept. ``progress`` is told the pixels done and the pixels in all.
+    ``pixels + strength * (restored - pixels)``, and ``restored`` the mean of ``views`` views; of the photo's own type,
+    or ``deep``, of 16 bits whatever the photo has, for what is not done with it yet. A tile that is not finite
+    is computed again by ``exact_backend()``, an fp32 one, when there is one. When memory runs out, this tile and those
+    still to come are halved, finished ones are kept. ``progress`` is told the pixels done and the pixels in all.
 
     Raises :class:`PhotoError` of kind ``out_of_memory`` when even small tiles are too large, and ``not_finite`` when
     the network gives no numbers in fp32 either; so does waiting for the rest, :meth:`Stitching.whole`.
     """
-    begun = Stitching(pixels, thumbnail, plan, runs, strength, exact_backend, progress)
+    begun = Stitching(pixels, thumbnail, plan, runs, strength, views, deep, exact_backend, progress)
     if runs.eager:
         begun.fill()
     return begun
@@ -70,14 +74,17 @@ class Stitching:
         plan: Plan,
         runs: Runs,
         strength: float,
+        views: int,
+        deep: bool,
         exact_backend: Callable[[], Backend | None],
         progress: Callable[[int, int], None] | None,
     ) -> None:
-        self._pixels, self._thumbnail, self.plan, self._strength = pixels, thumbnail, plan, strength
+        self._pixels, self._thumbnail, self.plan = pixels, thumbnail, plan
+        self._strength, self._views = strength, views
         self._runs, self._exact_backend, self._progress = runs, exact_backend, progress
         self._rows = margin_index(pixels.shape[0], plan.height)
         self._columns = margin_index(pixels.shape[1], plan.width)
-        self._result = np.empty_like(pixels)
+        self._result = np.empty_like(pixels, dtype=np.uint16 if deep else pixels.dtype)
         self._largest = plan.window_pixels
         self._waiting = deque(plan.tiles)
         self._started: deque[tuple[Tile, Pending]] = deque()
@@ -106,7 +113,7 @@ class Stitching:
             self._waiting.extendleft(reversed(parts))
             return
         try:
-            self._started.append((tile, self._runs.start(self._window(tile), self._strength)))
+            self._started.append((tile, self._begin(tile, self._runs.start)))
         except (OutOfMemory, MemoryError) as error:
             # What others of this photo hold is worth waiting for before its tiles are cut up.
             if self._started:
@@ -114,6 +121,9 @@ class Stitching:
                 self._finish(*self._started.popleft())
             else:
                 self._halve(tile, error)
+
+    def _begin(self, tile: Tile, start: Callable[[Window, float], Pending]) -> Pending:
+        return start_views(lambda window: start(window, self._strength), self._window(tile), self._views)
 
     def _finish(self, tile: Tile, pending: Pending) -> None:
         try:
@@ -126,12 +136,11 @@ class Stitching:
             self._keep(tile, restored)
 
     def _repeat(self, tile: Tile) -> None:
-        backend = self._exact_backend()
+        exact = self._exact_backend()
         try:
-            if backend is None:
+            if exact is None:
                 raise NotFinite
-            (pending,) = backend.start([self._window(tile)], self._strength)
-            restored = pending()
+            restored = self._begin(tile, Runs(exact).start)()
         except NotFinite as error:
             raise PhotoError(
                 "the network gave values that are no numbers; try --precision fp32, or other weights",
@@ -158,10 +167,11 @@ class Stitching:
 
     def _window(self, tile: Tile) -> Window:
         pixels, place = self._cut_out(tile.window), self._place_of(tile.window)
+        if pixels.shape[2] == 1 or self._views > 1 or self._result.dtype == np.uint16:
+            # So that what follows (views, weighing the colours of grey) is not done with rounded values.
+            pixels = deepened(pixels)
         if pixels.shape[2] == 1:
-            # Grey is in all three channels; 16 bits, so that weighing the colours is all that is rounded.
-            if pixels.dtype == np.uint8:
-                pixels = pixels.astype(np.uint16) * 257
+            # Grey is in all three channels.
             pixels = np.repeat(pixels, 3, axis=2)
         return Window(pixels, self._thumbnail, place)
 
@@ -188,6 +198,8 @@ class Stitching:
         if result.shape[2] == 1:
             grey = np.rint(kept @ _LUMA * np.float32(np.iinfo(result.dtype).max / 65535))
             kept = np.clip(grey, 0, np.iinfo(result.dtype).max)[..., None]
+        else:
+            kept = shallow(kept, result.dtype)
         result[core.top : bottom, core.left : right] = kept
         self._tiles += 1
         self._done += core.pixels

@@ -39,6 +39,12 @@ class Descriptor:
     features: float = 8.0
     """Values that its widest layers hold for each pixel of the photo: what memory grows with. Files that do not say
     are of networks with 8."""
+    views: int = 1
+    """Of how many views of a photo it may restore the mean is worth taking: 1; 2, its mirror image too; 4, both of them
+    upside down too."""
+    overview: int = 0
+    """Edge of the square to which the whole photo is reduced and restored once more, as what is wrong over large areas
+    is seen better there; 0: it is not."""
 
     def __post_init__(self) -> None:
         """Refuse values that no network can have (:class:`ValueError` names the field)."""
@@ -48,6 +54,10 @@ class Descriptor:
             raise ValueError("stride must be at least 1, halo and thumbnail at least 0")
         if not 0 < self.features < 1e6:
             raise ValueError(f"features must be positive, not {self.features}")
+        if self.views not in (1, 2, 4):
+            raise ValueError(f"views must be 1, 2 or 4, not {self.views}")
+        if self.overview < 0 or self.overview % self.stride or self.overview > 1024:
+            raise ValueError(f"overview must be 0 or a multiple of {self.stride} up to 1024, not {self.overview}")
         unknown = [name for name in self.dtypes if name not in DTYPES]
         if unknown or not self.dtypes:
             raise ValueError(f"dtypes must be among {', '.join(DTYPES)}, not {self.dtypes!r}")
@@ -63,11 +73,11 @@ class Descriptor:
             values = json.loads(text)
             known = {field.name for field in fields(cls)}
             # What is younger than the first files may be missing.
-            if not isinstance(values, dict) or {"place", "features", *values} != known:
+            if not isinstance(values, dict) or {"place", "features", "views", "overview", *values} != known:
                 raise ValueError(f"expected the fields {', '.join(sorted(known))}")
             values["dtypes"] = tuple(values["dtypes"])
-            for name in ("stride", "halo", "thumbnail"):
-                if type(values[name]) is not int:
+            for name in ("stride", "halo", "thumbnail", "views", "overview"):
+                if type(values.get(name, 0)) is not int:
                     raise ValueError(f"{name} must be a whole number")
             if type(values.get("place", False)) is not bool:
                 raise ValueError("place must be true or false")

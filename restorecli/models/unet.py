@@ -47,6 +47,9 @@ class UNetConfig:
     """Channels of the map of features that is made of the thumbnail and read place by place; 0: there is none."""
     guide_blocks: int = 0
     """Residual blocks behind each level of that map: context of the whole photo that costs nothing by the pixel."""
+    overview: int = 0
+    """Edge of the square at which the whole photo is restored once more, to put right what is wrong over large areas;
+    0: it is not. The network has the same layers in either case, but must have learnt such photos (``data.whole``)."""
 
     def problems(self) -> list[str]:
         """What is wrong with these values, one sentence each; empty when nothing is."""
@@ -67,6 +70,9 @@ class UNetConfig:
             found.append(f"guide must not be negative, not {self.guide}")
         if self.guide_blocks < 0:
             found.append(f"guide_blocks must not be negative, not {self.guide_blocks}")
+        stride = self.stem * 2 ** (len(self.widths) - 1)
+        if self.overview < 0 or self.overview % stride or self.overview > 1024:
+            found.append(f"overview must be 0 or a multiple of {stride} up to 1024, not {self.overview}")
         if self.guide_blocks > 0 and not self.guide:
             found.append(f"guide_blocks needs a guide: guide is 0, guide_blocks {self.guide_blocks}")
         return found
@@ -257,6 +263,9 @@ class UNet(nn.Module):
             thumbnail=self.config.thumbnail,
             place=self.config.guide > 0,
             features=features,
+            # Rain falls upside down as well as upright; haze knows up.
+            views=4 if task == "derain" else 2,
+            overview=self.config.overview,
         )
 
     def features(self, x: Tensor, thumbnail: Tensor, place: Tensor | None = None) -> list[Tensor]:

@@ -1,0 +1,106 @@
+"""Views of a window: each is turned as a whole, and the mean is that of what comes back the right way round."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from restorecli.errors import UsageError
+from restorecli.inference.backends import Pending, Window
+from restorecli.inference.restorer import Restorer
+from restorecli.inference.views import BUDGET, affordable, deepened, shallow, start_views
+from restorecli.photo import Photo
+from tests.small import noise
+
+
+def window(dtype: type = np.uint8) -> Window:
+    thumbnail = noise(16, 16).astype(np.float32) / 255
+    return Window(noise(32, 48, 3, dtype), thumbnail, np.array([0.25, 0.5, 0.5, 1.25], np.float32))
+
+
+class Seen:
+    """Notes the windows that are begun; gives each back with ``darker`` of its value, in its own type."""
+
+    def __init__(self, *shares: float) -> None:
+        self.shares = list(shares)
+        self.windows: list[Window] = []
+
+    def __call__(self, window: Window) -> Pending:
+        self.windows.append(window)
+        share = self.shares[len(self.windows) - 1]
+        return lambda: np.rint(window.pixels * share).astype(window.pixels.dtype)
+
+
+def test_one_view_is_the_window_itself() -> None:
+    given, begin = window(), Seen(1.0)
+    assert np.array_equal(start_views(begin, given, 1)(), given.pixels)
+    assert begin.windows == [given]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("count", [2, 4])
+def test_views_are_turned_with_their_thumbnails_and_places_and_turned_back(count: int, dtype: type) -> None:
+    given, begin = window(dtype), Seen(1.0, 1.0, 1.0, 1.0)
+    mean = start_views(begin, given, count)()
+    assert mean.dtype == dtype and np.array_equal(mean, given.pixels)
+    mirrored = begin.windows[1]
+    assert np.array_equal(mirrored.pixels, given.pixels[:, ::-1])
+    assert np.array_equal(mirrored.thumbnail, given.thumbnail[:, ::-1])
+    # What reached a quarter beyond the right border reaches as far beyond the left one.
+    assert np.allclose(mirrored.place, [0.25, -0.25, 0.5, 0.5]) and mirrored.place.dtype == np.float32
+    assert all(w.pixels.flags.c_contiguous and w.thumbnail.flags.c_contiguous for w in begin.windows)
+    if count == 4:
+        upside_down, turned = begin.windows[2:]
+        assert np.array_equal(upside_down.thumbnail, given.thumbnail[::-1])
+        assert np.allclose(upside_down.place, [0.5, 0.5, 0.75, 1.25])
+        assert np.array_equal(turned.pixels, given.pixels[::-1, ::-1])
+
+
+def test_the_mean_is_rounded_once() -> None:
+    given = replace(window(), pixels=deepened(window().pixels))
+    mean = start_views(Seen(0.2, 0.9), given, 2)()
+    exact = (np.rint(given.pixels * 0.2) + np.rint(given.pixels * 0.9)) / 2
+    assert np.abs(mean - exact).max() <= 0.5
+    assert np.abs(shallow(mean, np.dtype(np.uint8)) - exact / 257).max() <= 0.5 + 1 / 257
+    every = np.arange(256, dtype=np.uint8)
+    assert np.array_equal(shallow(deepened(every), np.dtype(np.uint8)), every)
+
+
+def test_as_many_views_as_are_hardly_waited_for() -> None:
+    assert [affordable(4, pixels) for pixels in (1, BUDGET // 4, BUDGET // 4 + 1, BUDGET // 2, BUDGET // 2 + 1)] == [
+        *(4, 4, 2, 2, 1)
+    ]
+    assert affordable(2, 1) == 2 and affordable(1, 1) == 1
+    # A megapixel of rain is seen four times, a Full HD frame twice.
+    assert affordable(4, 1024 * 1024) == 4 and affordable(4, 1920 * 1080) == 2
+
+
+def test_a_mirrored_photo_comes_out_mirrored(weights_files: dict[str, object]) -> None:
+    """With two views, and not with one, a photo's mirror image becomes the mirror image of the result."""
+    pixels = noise(64, 128)
+    for task in ("derain", "dehaze"):
+        for count, same in ((1, False), (2, True)):
+            restorer = Restorer(task, weights=str(weights_files[task]), device="cpu", precision="fp32", ensemble=count)
+            there = restorer.restore(pixels).astype(int)
+            mirrored = restorer.restore(np.ascontiguousarray(pixels[:, ::-1]))[:, ::-1].astype(int)
+            assert (np.abs(there - mirrored).max() <= 1) == same, (task, count)
+
+
+def test_grey_and_16_bits_are_seen_alike(weights_files: dict[str, object]) -> None:
+    weights = str(weights_files["derain"])
+    restorer = Restorer("derain", weights=weights, device="cpu", precision="fp32", ensemble=4)
+    grey = noise(60, 70, 1)
+    result = restorer.restore_photo(Photo(grey))[0].pixels
+    colours = restorer.restore(np.repeat(grey, 3, axis=2)).astype(float) @ [0.299, 0.587, 0.114]
+    assert result.dtype == np.uint8 and np.abs(result[..., 0] - colours).max() <= 1
+    deep = restorer.restore(grey.astype(np.uint16) * 257)
+    assert np.abs(deep / 257 - result).max() <= 1
+
+
+def test_a_number_of_views_that_makes_no_sense_is_refused() -> None:
+    with pytest.raises(UsageError, match="auto, 1, 2 or 4, not 3"):
+        Restorer("derain", ensemble=3)
+    with pytest.raises(UsageError, match="upside down"):
+        Restorer("dehaze", ensemble=4)
