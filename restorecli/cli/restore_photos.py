@@ -119,7 +119,7 @@ def command_for(task: str) -> Callable[..., int]:
                 "--ensemble",
                 metavar="auto|1|2|4",
                 help="Views to take the mean of: 1, the photo; 2, its mirror image too; 4, both upside down too "
-                "(rain); auto: as many as take no longer than a photo of 4 MP.",
+                "(rain); auto: as many as take no longer than another Full HD frame would.",
             ),
         ] = "auto",
         weights: WeightsOption = None,

@@ -15,17 +15,17 @@ from restorecli.inference.backends.base import Pending, Window
 COUNTS = (1, 2, 4)
 """How many views there may be: as it is; mirrored from left to right too; both of these upside down too."""
 
-BUDGET = 4_200_000
-"""Pixels that all views of a photo may have together where nobody says how many there are to be: as long as a photo of
-that size takes is hardly waited for. All four of a megapixel's, two of a Full HD frame's, one of anything large."""
+BUDGET = 1920 * 1080
+"""Pixels that all views but the first may have together where nobody says how many there are to be: what a Full HD frame
+takes is hardly waited for. Such a frame is seen twice, a photo of up to 0.69 megapixels four times, a large one once."""
 
 _FLIPS = ((False, False), (False, True), (True, False), (True, True))
 """Whether rows, and whether columns, are in reverse order; the first ones of as many as are asked for."""
 
 
 def affordable(most: int, pixels: int) -> int:
-    """Views of a photo of so many pixels: ``most``, or fewer where they would be more than :data:`BUDGET`."""
-    return max(count for count in COUNTS if count == 1 or (count <= most and count * pixels <= BUDGET))
+    """Views of a photo of so many pixels: ``most``, or fewer where those would take more than :data:`BUDGET`."""
+    return max(count for count in COUNTS if count == 1 or (count <= most and (count - 1) * pixels <= BUDGET))
 
 
 def start_views(begin: Callable[[Window], Pending], window: Window, count: int) -> Pending:

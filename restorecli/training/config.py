@@ -28,7 +28,7 @@ PRESETS = (
 )  # fmt: skip
 
 
-SHARES = ("rotate", "gamma", "enlarge", "jpeg", "alone", "lines", "rgbd_share")
+SHARES = ("whole", "recompose", "rotate", "gamma", "enlarge", "jpeg", "alone", "lines", "rgbd_share")
 """The fields of ``[data]`` that are shares of the crops."""
 
 
@@ -47,6 +47,14 @@ class DataConfig:
     """Photos are first resized to a square of this edge in pixels, as CycleGAN's loaders do; 0: they are not."""
     scale: tuple[float, float] = (0.5, 1.0)
     """Photos are reduced to a share of their size drawn from this range before a crop is cut."""
+    stretch: float = 1.0
+    """Half of the crops are squeezed along one side by up to this factor, so that facades, fences and streaks of more
+    kinds are seen than there are photos of; 1: none."""
+    whole: float = 0.0
+    """Share of crops that are the whole photo, squeezed into the square: what an overview shows."""
+    recompose: float = 0.0
+    """Share of clear photos of which a part, of 0.55 to 1 of each side, takes the place of the photo, thumbnail and all:
+    more compositions than there are photos."""
     rotate: float = 0.0
     """Share of crops turned by 90 degrees: lines of every direction for rain, never for haze, which knows up."""
     gamma: float = 0.3
@@ -249,6 +257,7 @@ class TrainConfig:
                 f"data.crop must be a multiple of {max(stride, 8)} and at least 32, not {self.data.crop}",
             ),
             (self.data.batch >= 1 and self.unpaired.batch >= 1, "data.batch and unpaired.batch must be at least 1"),
+            (1 <= self.data.stretch <= 4, f"data.stretch must be from 1 to 4, not {self.data.stretch}"),
             (0 < self.data.scale[0] <= self.data.scale[1] <= 4, "data.scale must be two rising numbers in (0, 4]"),
             (
                 all(0 <= getattr(self.data, name) <= 1 for name in SHARES),

@@ -229,19 +229,44 @@ class Batches(Dataset):
             photo = cv2.copyMakeBorder(photo, *sides, borderType=cv2.BORDER_REFLECT_101)
         return photo
 
-    def _window(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int]:
-        """Top, left and edge of a square window that becomes a crop."""
-        low, high = self.config.data.scale
+    def _window(self, height: int, width: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right of a window that becomes a crop."""
+        data = self.config.data
+        if data.whole > 0 and rng.random() < data.whole:
+            return 0, 0, height, width
+        low, high = data.scale
         scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        edge = min(round(self.config.data.crop / scale), height, width)
-        return int(rng.integers(height - edge + 1)), int(rng.integers(width - edge + 1)), edge
+        tall = wide = min(round(data.crop / scale), height, width)
+        if data.stretch > 1 and rng.random() < 0.5:
+            ratio = float(np.exp(rng.uniform(-np.log(data.stretch), np.log(data.stretch))))
+            wide = min(round(wide * max(ratio, 1)), width)
+            tall = min(round(tall / min(ratio, 1)), height)
+        top, left = int(rng.integers(height - tall + 1)), int(rng.integers(width - wide + 1))
+        return top, left, top + tall, left + wide
 
-    def _cut(self, photo: np.ndarray, top: int, left: int, edge: int) -> np.ndarray:
+    def _cut(self, photo: np.ndarray, window: tuple[int, int, int, int]) -> np.ndarray:
         crop = self.config.data.crop
-        window = photo[top : top + edge, left : left + edge]
-        if edge == crop:
-            return window
-        return cv2.resize(window, (crop, crop), interpolation=cv2.INTER_AREA if edge > crop else cv2.INTER_CUBIC)
+        top, left, bottom, right = window
+        part = photo[top:bottom, left:right]
+        if part.shape[:2] == (crop, crop):
+            return part
+        how = cv2.INTER_AREA if min(part.shape[:2]) >= crop else cv2.INTER_CUBIC
+        return cv2.resize(part, (crop, crop), interpolation=how)
+
+    def _recomposed(
+        self, photo: np.ndarray, depth: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """A part of a photo, and of its depth, in its place; at least as large as a crop."""
+        size = photo.shape[:2]
+        sides = [min(max(self.config.data.crop, int(side * rng.uniform(0.55, 1))), side) for side in size]
+        top, left = (int(rng.integers(side - part + 1)) for side, part in zip(size, sides, strict=True))
+        part = np.s_[top : top + sides[0], left : left + sides[1]]
+        if depth is not None:
+            depth = depth[part]
+            # As hazy as it was in the whole room, or as a room of its own.
+            if rng.random() < 0.5:
+                depth = _stretched(depth)
+        return photo[part], depth
 
     def _small(self, photo: np.ndarray) -> np.ndarray:
         size = self.config.generator.thumbnail
@@ -254,9 +279,9 @@ class Batches(Dataset):
             rng = np.random.default_rng((*seed, number))
             photo = self._photo(source, rng, before + number)
             height, width = photo.shape[:2]
-            top, left, edge = self._window(height, width, rng)
-            crop, small = self._cut(photo, top, left, edge), self._small(photo)
-            place = [top / height, left / width, (top + edge) / height, (left + edge) / width]
+            window = self._window(height, width, rng)
+            crop, small = self._cut(photo, window), self._small(photo)
+            place = _shares(window, height, width)
             if rng.random() < 0.5:
                 crop, small = crop[:, ::-1], small[:, ::-1]
                 place[1], place[3] = 1 - place[3], 1 - place[1]
@@ -271,19 +296,21 @@ class Batches(Dataset):
         crops, thumbnails, boxes, depths, depth_thumbnails, known = [], [], [], [], [], []
         for number in range(data.batch):
             has_depth = bool(self.rgbd) and rng.random() < data.rgbd_share
-            depth = np.zeros((1, 1, 1), np.uint8)
+            depth = None
             if has_depth:
                 photo, depth = self._rgbd(rng)
             else:
                 photo = self._photo(self.clear, rng, before + number)
             if rng.random() < data.gamma:
                 photo = cv2.LUT(photo, _gamma(float(np.exp(rng.uniform(np.log(0.6), np.log(1.7))))))
+            if data.recompose > 0 and rng.random() < data.recompose:
+                photo, depth = self._recomposed(photo, depth, rng)
             height, width = photo.shape[:2]
-            top, left, edge = self._window(height, width, rng)
-            crop, small = self._cut(photo, top, left, edge), self._small(photo)
-            box = [top / height, left / width, (top + edge) / height, (left + edge) / width]
-            if has_depth:
-                far, far_small = self._cut(depth, top, left, edge), self._small(depth)
+            window = self._window(height, width, rng)
+            crop, small = self._cut(photo, window), self._small(photo)
+            box = _shares(window, height, width)
+            if depth is not None:
+                far, far_small = self._cut(depth, window), self._small(depth)
             else:
                 far, far_small = np.zeros((data.crop, data.crop), np.uint8), np.zeros((size, size), np.uint8)
             if rng.random() < 0.5:
@@ -328,7 +355,7 @@ class Batches(Dataset):
         margin = min(photo.shape[:2]) // 40
         photo = photo[margin : photo.shape[0] - margin, margin : photo.shape[1] - margin]
         depth = depth[margin : depth.shape[0] - margin, margin : depth.shape[1] - margin]
-        return photo, cv2.convertScaleAbs(depth, alpha=255 / max(int(depth.max()), 1))
+        return photo, _stretched(depth)
 
     def _as_files(self, rendered: Rendered, rng: np.random.Generator) -> Rendered:
         """Some crops enlarged, some through JPEG, as real photos are; some with the thumbnail of the crop alone."""
@@ -379,6 +406,17 @@ def thumbnail_of(photo: Tensor, size: int) -> Tensor:
     """The thumbnail (B, 3, size, size) of photos (B, 3, H, W), by area as the engine makes it: also where a pixel of
     it is no whole number of the photo's."""
     return periodic_thumbnail(photo, torch.tensor(WHOLE, device=photo.device).expand(len(photo), 4), size)
+
+
+def _stretched(depth: np.ndarray) -> np.ndarray:
+    """A map of depth, uint8, with its farthest point at 255."""
+    return cv2.convertScaleAbs(depth, alpha=255 / max(int(depth.max()), 1))
+
+
+def _shares(window: tuple[int, int, int, int], height: int, width: int) -> list[float]:
+    """A window's top, left, bottom and right in shares of the photo's height and width."""
+    top, left, bottom, right = window
+    return [top / height, left / width, bottom / height, right / width]
 
 
 def _gamma(gamma: float) -> np.ndarray:

@@ -249,3 +249,53 @@ def test_which_steps_are_unpaired(small_config: TrainConfig) -> None:
     assert [unpaired_step(small_config, step) for step in range(6)] == [False, False, True, False, True, False]
     off = small_config.with_overrides(["unpaired.weight=0"])
     assert not any(unpaired_step(off, step) for step in range(6))
+
+
+def test_whole_photos_are_squeezed_into_the_crop(
+    small_config: TrainConfig, degraded_folder: Path, clear_folder: Path
+) -> None:
+    config = small_config.with_overrides(["data.whole=1", "data.scale=[1.0, 1.0]"])
+    data = _data(config, degraded_folder, clear_folder)
+    crops = data._crops(data.clear, 4, (0,), 0, 0)
+    assert torch.allclose(crops.place, torch.tensor(WHOLE).expand(4, 4))
+    # So the crop, at the thumbnail's size, is the thumbnail.
+    assert (thumbnail_of(crops.crop, 16) - crops.thumbnail).abs().max() < 0.03
+
+
+def test_stretched_windows_keep_one_side_and_lie_in_the_photo(
+    small_config: TrainConfig, degraded_folder: Path, clear_folder: Path
+) -> None:
+    config = small_config.with_overrides(["data.stretch=1.8", "data.scale=[1.0, 1.0]"])
+    data = _data(config, degraded_folder, clear_folder)
+    rng = np.random.default_rng(1)
+    sides = []
+    for _ in range(200):
+        top, left, bottom, right = data._window(200, 300, rng)
+        assert 0 <= top and 0 <= left and bottom <= 200 and right <= 300
+        sides.append((bottom - top, right - left))
+    assert all(min(pair) == 48 and max(pair) <= round(48 * 1.8) for pair in sides)
+    # Half are left as they are; of the others as many are squeezed across as along.
+    assert 0.35 < np.mean([tall == wide for tall, wide in sides]) < 0.65
+    assert min(sum(tall > wide for tall, wide in sides), sum(tall < wide for tall, wide in sides)) > 30
+    assert data._cut(np.zeros((200, 300, 3), np.uint8), (0, 0, 48, 80)).shape == (48, 48, 3)
+
+
+def test_a_part_takes_the_place_of_a_photo_with_its_depth(
+    small_config: TrainConfig, degraded_folder: Path, clear_folder: Path
+) -> None:
+    data = _data(small_config.with_overrides(["data.recompose=1"]), degraded_folder, clear_folder)
+    rng = np.random.default_rng(1)
+    photo = np.repeat(np.arange(200, dtype=np.uint8)[:, None, None], 120, axis=1).repeat(3, axis=2)
+    farthest = []
+    for _ in range(50):
+        part, depth = data._recomposed(photo, photo[..., 0], rng)
+        assert depth is not None and part.shape[:2] == depth.shape
+        assert 110 <= part.shape[0] <= 200 and 66 <= part.shape[1] <= 120
+        farthest.append(int(depth.max()))
+        # Depth is still that of the photo's own rows, up to its scale.
+        assert np.abs(depth - part[..., 0] * (depth.max() / part.max())).max() <= 1
+    assert 10 < sum(one == 255 for one in farthest) < 40
+    tiny = np.zeros((50, 49, 3), np.uint8)
+    assert data._recomposed(tiny, None, rng)[0].shape[:2] >= (48, 48)
+    batch = data[0]
+    assert isinstance(batch, Batch) and batch.rendered is not None
