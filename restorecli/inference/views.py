@@ -16,8 +16,8 @@ COUNTS = (1, 2, 4)
 """How many views there may be: as it is; mirrored from left to right too; both of these upside down too."""
 
 BUDGET = 1920 * 1080
-"""Pixels that all views but the first may have together where nobody says how many there are to be: what a Full HD frame
-takes is hardly waited for. Such a frame is seen twice, a photo of up to 0.69 megapixels four times, a large one once."""
+"""Pixels that all views but the first may have together where nobody says how many there are to be: another Full HD
+frame is hardly waited for. One is seen twice, a photo of up to 0.69 megapixels four times, a large one once."""
 
 _FLIPS = ((False, False), (False, True), (True, False), (True, True))
 """Whether rows, and whether columns, are in reverse order; the first ones of as many as are asked for."""

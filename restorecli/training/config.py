@@ -53,8 +53,8 @@ class DataConfig:
     whole: float = 0.0
     """Share of crops that are the whole photo, squeezed into the square: what an overview shows."""
     recompose: float = 0.0
-    """Share of clear photos of which a part, of 0.55 to 1 of each side, takes the place of the photo, thumbnail and all:
-    more compositions than there are photos."""
+    """Share of clear photos of which a part, of 0.55 to 1 of each side, takes the place of the photo, thumbnail and
+    all: more compositions than there are photos."""
     rotate: float = 0.0
     """Share of crops turned by 90 degrees: lines of every direction for rain, never for haze, which knows up."""
     gamma: float = 0.3

@@ -69,7 +69,8 @@ def test_the_mean_is_rounded_once() -> None:
 
 
 def test_as_many_views_as_are_hardly_waited_for() -> None:
-    assert [affordable(4, pixels) for pixels in (1, BUDGET // 3, BUDGET // 3 + 1, BUDGET, BUDGET + 1)] == [4, 4, 2, 2, 1]
+    sizes = (1, BUDGET // 3, BUDGET // 3 + 1, BUDGET, BUDGET + 1)
+    assert [affordable(4, pixels) for pixels in sizes] == [4, 4, 2, 2, 1]
     assert affordable(2, 1) == 2 and affordable(1, 1) == 1
 
 
