@@ -117,9 +117,9 @@ def command_for(task: str) -> Callable[..., int]:
             str,
             typer.Option(
                 "--ensemble",
-                metavar="auto|1|2|4",
-                help="Views to take the mean of: 1, the photo; 2, its mirror image too; 4, both upside down too "
-                "(rain); auto: as many as take no longer than another Full HD frame would.",
+                metavar="auto|1|2|4|6",
+                help="Views to take the mean of: 1, the photo; 2, its mirror image too; for rain also 4, both upside "
+                "down too, and 6, the first two enlarged too; auto: as many as another Full HD frame would take.",
             ),
         ] = "auto",
         weights: WeightsOption = None,

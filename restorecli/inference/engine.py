@@ -10,13 +10,15 @@ import cv2
 import numpy as np
 
 from restorecli.errors import BackendError
+from restorecli.inference import closeup
 from restorecli.inference.backends import Backend, open_backend
+from restorecli.inference.bits import shallow
 from restorecli.inference.footprint import Ledger, pixels_at_once, plan_for
 from restorecli.inference.overview import bend, bend_between
 from restorecli.inference.runs import Runs
 from restorecli.inference.stitch import Outcome, Stitching, start_plan
 from restorecli.inference.tiling import Plan, plan
-from restorecli.inference.views import affordable
+from restorecli.inference.views import TURNED, affordable
 from restorecli.photo import Photo, transparency
 from restorecli.photo.stamp import stamped
 from restorecli.weights import Weights
@@ -99,19 +101,20 @@ class Engine:
         pixels = transparency.filled(photo.pixels, photo.alpha)
         self._runs.pixels = pixels_at_once(self.backend, self._max_memory)
         thumbnail = self.thumbnail(pixels)
-        overview = self._overview(pixels, thumbnail)
+        views = self._views(pixels)
+        looks = Looks(self._overview(pixels, thumbnail), self._closeup(pixels, thumbnail, views))
         stitching = start_plan(
             pixels,
             thumbnail,
             plan,
             self._runs,
             strength=self._strength,
-            views=self._views(pixels),
-            deep=overview is not None,
+            views=min(views, TURNED),
+            deep=looks.any,
             exact_backend=self._exact_backend,
             progress=progress,
         )
-        return Started(self, photo, pixels, overview, stitching, time.perf_counter() - began)
+        return Started(self, photo, pixels, looks, stitching, time.perf_counter() - began)
 
     def hungry(self, under_way: int) -> bool:
         """Whether another photo is worth starting while windows of ``under_way`` pixels are not waited for yet."""
@@ -119,11 +122,18 @@ class Engine:
 
     def plan(self, pixels: np.ndarray) -> Plan:
         """The tiles of a photo; :class:`~restorecli.errors.PhotoError` when the bound on memory is too small."""
+        return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=self._taken(pixels))
+
+    def _taken(self, pixels: np.ndarray) -> int:
+        """Bytes held beside tiles while a photo is on its way."""
         taken = self._ledger.taken(pixels, self._neighbours)
-        if self.backend.descriptor.overview and pixels.dtype == np.uint8:
-            # The result has 16 bits until it is bent.
+        enlarged = self._views(pixels) > TURNED
+        if pixels.dtype == np.uint8 and (enlarged or self.backend.descriptor.overview):
+            # The result has 16 bits until all looks are joined.
             taken += pixels.nbytes
-        return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=taken)
+        if enlarged:
+            taken += closeup.BYTES * pixels.shape[0] * pixels.shape[1]
+        return taken
 
     def thumbnail(self, pixels: np.ndarray) -> np.ndarray:
         """The whole photo at (S, S, 3), float32 in [0, 1]; each value the mean of the area that it stands for."""
@@ -143,16 +153,42 @@ class Engine:
             return None
         small = np.rint(_reduced(pixels, edge) * 65535).astype(np.uint16)
         whole = plan(edge, edge, tile=edge, halo=0, stride=self.backend.descriptor.stride)
-        views = self._views(small)
+        views = min(self._views(small), TURNED)
         return start_plan(small, thumbnail, whole, self._runs, views=views, exact_backend=self._exact_backend)
 
-    def bent(self, pixels: np.ndarray, restored: np.ndarray, overview: Stitching) -> np.ndarray:
-        """``restored``, of 16 bits, as ``pixels`` with what is wrong over large areas put right; it is used up."""
-        large = overview.whole().pixels.astype(np.float32) / 65535
-        edge = large.shape[0]
+    def _closeup(self, pixels: np.ndarray, thumbnail: np.ndarray, views: int) -> tuple[np.ndarray, Stitching] | None:
+        """Begin to restore the photo enlarged, and what it is then; None where no such views are taken."""
+        if views <= TURNED:
+            return None
+        large = closeup.enlarged(pixels)
+        tiles = plan_for(large, self.backend, tile=self._tile, max_memory=self._max_memory, taken=self._taken(pixels))
+        begun = start_plan(
+            large,
+            thumbnail,
+            tiles,
+            self._runs,
+            strength=self._strength,
+            views=views - TURNED,
+            exact_backend=self._exact_backend,
+        )
+        return large, begun
+
+    def joined(self, pixels: np.ndarray, restored: np.ndarray, looks: Looks) -> np.ndarray:
+        """``restored``, of 16 bits where there are ``looks``, with what these see, in the type of ``pixels``.
+
+        ``restored`` is used up.
+        """
+        if looks.closeup is not None:
+            large, begun = looks.closeup
+            extra = self._views(pixels) - TURNED
+            closeup.join(pixels, restored, large, begun.whole().pixels, extra / (TURNED + extra))
+        if looks.overview is None:
+            return shallow(restored, pixels.dtype)
+        whole = looks.overview.whole().pixels.astype(np.float32) / 65535
+        edge = whole.shape[0]
         before, after = _reduced(pixels, edge), _reduced(restored, edge)
         tiles = before + (after - before) / self._strength
-        return bend(pixels, restored, bend_between(before, tiles, large), self._strength)
+        return bend(pixels, restored, bend_between(before, tiles, whole), self._strength)
 
     def finished(self, photo: Photo, pixels: np.ndarray) -> Photo:
         """The photo with its restored pixels: its alpha channel and what it carries (but the stamp) do not change."""
@@ -191,6 +227,20 @@ class Engine:
         return self._exact
 
 
+@dataclass(frozen=True)
+class Looks:
+    """A photo at other sizes, on their way, for what is seen better there."""
+
+    overview: Stitching | None
+    closeup: tuple[np.ndarray, Stitching] | None
+    """The enlarged photo, and its result."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there are any."""
+        return self.overview is not None or self.closeup is not None
+
+
 class Started:
     """A photo that is being restored."""
 
@@ -199,12 +249,12 @@ class Started:
         engine: Engine,
         photo: Photo,
         pixels: np.ndarray,
-        overview: Stitching | None,
+        looks: Looks,
         stitching: Stitching,
         seconds: float,
     ) -> None:
         self._engine, self._photo, self._pixels = engine, photo, pixels
-        self._overview, self._stitching, self._seconds = overview, stitching, seconds
+        self._looks, self._stitching, self._seconds = looks, stitching, seconds
 
     @property
     def under_way(self) -> int:
@@ -215,9 +265,7 @@ class Started:
         """The restored photo, and how it went; called once."""
         began = time.perf_counter()
         outcome = self._stitching.whole()
-        restored = outcome.pixels
-        if self._overview is not None:
-            restored = self._engine.bent(self._pixels, restored, self._overview)
+        restored = self._engine.joined(self._pixels, outcome.pixels, self._looks)
         # Not what was spent on other photos in between.
         spent = self._seconds + time.perf_counter() - began
         details = self._engine.details(self._stitching.plan, outcome, spent)

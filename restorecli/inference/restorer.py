@@ -44,9 +44,9 @@ def check_arguments(
     if max_memory is not None and max_memory < 1:
         raise UsageError(f"--max-memory must be positive, not {max_memory}")
     if ensemble != "auto" and ensemble not in COUNTS:
-        raise UsageError(f"--ensemble must be auto, 1, 2 or 4, not {ensemble}")
-    if task == "dehaze" and ensemble == 4:
-        raise UsageError("--ensemble 4 turns photos upside down, which only rain looks the same in: give 2")
+        raise UsageError(f"--ensemble must be auto, 1, 2, 4 or 6, not {ensemble}")
+    if task == "dehaze" and ensemble in (4, 6):
+        raise UsageError(f"--ensemble {ensemble} turns photos upside down, in which only rain looks the same: give 2")
     check_names(backend, device, precision)
 
 
@@ -79,11 +79,11 @@ class Restorer:
         ``cuda:N``; ``precision`` ``auto``, ``fp32``, ``bf16`` or ``fp16``; ``tile`` the edge of a tile in pixels or
         ``auto``; ``max_memory`` a bound in bytes on the memory of the process (of the device, on CUDA);
         ``strength`` from 0 (the photo as it was) to 1 (as restored); ``ensemble`` of how many views of the photo the
-        mean is taken, 1, 2 (its mirror image too) or, for rain, 4 (both upside down too), or ``auto``: as many as take
-        no longer than another Full HD frame would; ``stamp`` notes in the metadata of each
-        :class:`Photo` what was done to it; ``work`` how many pixels are going to be restored, as far as that is known
-        (where much is ahead, and this machine is new, ``auto`` measures first what is fastest); ``neighbours`` how many
-        more photos of the size are read and written meanwhile, for ``max_memory``.
+        mean is taken, 1, 2 (its mirror image too) or, for rain, 4 (both upside down too) or 6 (the first two enlarged
+        by half too), or ``auto``: as many as take no longer than another Full HD frame would; ``stamp`` notes in the
+        metadata of each :class:`Photo` what was done to it; ``work`` how many pixels are going to be restored, as far
+        as that is known (where much is ahead, and this machine is new, ``auto`` measures first what is fastest);
+        ``neighbours`` how many more photos of the size are read and written meanwhile, for ``max_memory``.
 
         Raises :class:`UsageError` for a value that makes no sense, :class:`~restorecli.errors.WeightsError` and
         :class:`BackendError` for what is not to be had.

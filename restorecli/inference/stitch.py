@@ -13,9 +13,10 @@ import numpy as np
 
 from restorecli.errors import PhotoError
 from restorecli.inference.backends import Backend, NotFinite, OutOfMemory, Pending, Window
+from restorecli.inference.bits import deepened, shallow
 from restorecli.inference.runs import Runs
 from restorecli.inference.tiling import Box, Plan, Tile, halve, margin_index
-from restorecli.inference.views import deepened, shallow, start_views
+from restorecli.inference.views import start_views
 
 # BT.601: what a grey photo of the restored colours would show.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

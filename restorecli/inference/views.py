@@ -11,13 +11,18 @@ from collections.abc import Callable
 import numpy as np
 
 from restorecli.inference.backends.base import Pending, Window
+from restorecli.inference.closeup import PIXELS
 
-COUNTS = (1, 2, 4)
-"""How many views there may be: as it is; mirrored from left to right too; both of these upside down too."""
+COUNTS = (1, 2, 4, 6)
+"""How many views there may be: as it is; mirrored from left to right too; both of these upside down too; the first two
+enlarged by half too (:mod:`restorecli.inference.closeup`)."""
+
+TURNED = 4
+"""Views that are of the photo's own size; further ones are of another."""
 
 BUDGET = 1920 * 1080
 """Pixels that all views but the first may have together where nobody says how many there are to be: another Full HD
-frame is hardly waited for. One is seen twice, a photo of up to 0.69 megapixels four times, a large one once."""
+frame is hardly waited for. One is seen twice, a photo of 0.69 megapixels four times, one of 0.27 six times."""
 
 _FLIPS = ((False, False), (False, True), (True, False), (True, True))
 """Whether rows, and whether columns, are in reverse order; the first ones of as many as are asked for."""
@@ -25,7 +30,12 @@ _FLIPS = ((False, False), (False, True), (True, False), (True, True))
 
 def affordable(most: int, pixels: int) -> int:
     """Views of a photo of so many pixels: ``most``, or fewer where those would take more than :data:`BUDGET`."""
-    return max(count for count in COUNTS if count == 1 or (count <= most and (count - 1) * pixels <= BUDGET))
+    return max(count for count in COUNTS if count == 1 or (count <= most and (_passes(count) - 1) * pixels <= BUDGET))
+
+
+def _passes(count: int) -> float:
+    """How often as many pixels as the photo has are computed for so many views."""
+    return min(count, TURNED) + PIXELS * max(0, count - TURNED)
 
 
 def start_views(begin: Callable[[Window], Pending], window: Window, count: int) -> Pending:
@@ -44,18 +54,6 @@ def start_views(begin: Callable[[Window], Pending], window: Window, count: int) 
         return (total // count).astype(window.pixels.dtype)
 
     return wait
-
-
-def deepened(pixels: np.ndarray) -> np.ndarray:
-    """Pixels of 8 bits as those of 16; others as they are."""
-    return pixels.astype(np.uint16) * np.uint16(257) if pixels.dtype == np.uint8 else pixels
-
-
-def shallow(pixels: np.ndarray, kind: np.dtype) -> np.ndarray:
-    """Pixels of 16 bits as those of ``kind``, uint8 or uint16; others as they are."""
-    if pixels.dtype == kind:
-        return pixels
-    return ((pixels.astype(np.uint32) + 128) // 257).astype(kind)
 
 
 def _turned(window: Window, flips: tuple[bool, bool]) -> Window:

@@ -41,7 +41,7 @@ class Descriptor:
     are of networks with 8."""
     views: int = 1
     """Of how many views of a photo it may restore the mean is worth taking: 1; 2, its mirror image too; 4, both of them
-    upside down too."""
+    upside down too; 6, the first two enlarged by half too."""
     overview: int = 0
     """Edge of the square to which the whole photo is reduced and restored once more, as what is wrong over large areas
     is seen better there; 0: it is not."""
@@ -54,8 +54,8 @@ class Descriptor:
             raise ValueError("stride must be at least 1, halo and thumbnail at least 0")
         if not 0 < self.features < 1e6:
             raise ValueError(f"features must be positive, not {self.features}")
-        if self.views not in (1, 2, 4):
-            raise ValueError(f"views must be 1, 2 or 4, not {self.views}")
+        if self.views not in (1, 2, 4, 6):
+            raise ValueError(f"views must be 1, 2, 4 or 6, not {self.views}")
         if self.overview < 0 or self.overview % self.stride or self.overview > 1024:
             raise ValueError(f"overview must be 0 or a multiple of {self.stride} up to 1024, not {self.overview}")
         unknown = [name for name in self.dtypes if name not in DTYPES]

@@ -264,7 +264,7 @@ class UNet(nn.Module):
             place=self.config.guide > 0,
             features=features,
             # Rain falls upside down as well as upright; haze knows up.
-            views=4 if task == "derain" else 2,
+            views=6 if task == "derain" else 2,
             overview=self.config.overview,
         )
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
-from restorecli.errors import UsageError
+from restorecli.errors import PhotoError, UsageError
+from restorecli.inference import closeup
 from restorecli.inference.backends import Pending, Window
+from restorecli.inference.bits import deepened, shallow
+from restorecli.inference.footprint import resident_memory
 from restorecli.inference.restorer import Restorer
-from restorecli.inference.views import BUDGET, affordable, deepened, shallow, start_views
+from restorecli.inference.views import BUDGET, affordable, start_views
 from restorecli.photo import Photo
 from tests.small import noise
 
@@ -72,6 +76,8 @@ def test_as_many_views_as_are_hardly_waited_for() -> None:
     sizes = (1, BUDGET // 3, BUDGET // 3 + 1, BUDGET, BUDGET + 1)
     assert [affordable(4, pixels) for pixels in sizes] == [4, 4, 2, 2, 1]
     assert affordable(2, 1) == 2 and affordable(1, 1) == 1
+    # Two enlarged views have four and a half times the photo's pixels.
+    assert [affordable(6, pixels) for pixels in (int(BUDGET / 7.5), int(BUDGET / 7.5) + 1)] == [6, 4]
 
 
 def test_a_mirrored_photo_comes_out_mirrored(weights_files: dict[str, object]) -> None:
@@ -97,7 +103,52 @@ def test_grey_and_16_bits_are_seen_alike(weights_files: dict[str, object]) -> No
 
 
 def test_a_number_of_views_that_makes_no_sense_is_refused() -> None:
-    with pytest.raises(UsageError, match="auto, 1, 2 or 4, not 3"):
+    with pytest.raises(UsageError, match="auto, 1, 2, 4 or 6, not 3"):
         Restorer("derain", ensemble=3)
     with pytest.raises(UsageError, match="upside down"):
         Restorer("dehaze", ensemble=4)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_closer_look_brings_its_change_back(dtype: type, channels: int) -> None:
+    pixels = noise(61, 80, channels, dtype)
+    large = closeup.enlarged(pixels)
+    assert large.dtype == np.uint16 and large.shape == (92, 120, channels)
+    restored = deepened(pixels) // 2
+    unchanged = restored.copy()
+    closeup.join(pixels, unchanged, large, large, 0.0)
+    assert np.array_equal(unchanged, restored)
+    # A closer look that changes nothing gives the photo itself, grain and all, not a softer one.
+    half = restored.copy()
+    closeup.join(pixels, half, large, large, 0.5)
+    assert np.abs(half - (restored / 2 + deepened(pixels) / 2)).max() <= 1
+    darker = restored.copy()
+    closeup.join(pixels, darker, large, (large * 0.9).astype(np.uint16), 1.0)
+    blocks = [cv2.resize(one.astype(np.float32), (5, 4), interpolation=cv2.INTER_AREA) for one in (darker, pixels)]
+    scale = 257 if dtype == np.uint8 else 1
+    assert np.allclose(blocks[0], blocks[1] * scale * 0.9, rtol=0.03)
+
+
+def test_six_views_are_four_and_two_closer_ones(weights_files: dict[str, object]) -> None:
+    weights = str(weights_files["derain"])
+    pixels = noise(60, 70)
+
+    def restored(photo: np.ndarray, views: int | str, **options: object) -> np.ndarray:
+        chosen = {"device": "cpu", "precision": "fp32", "ensemble": views, **options}
+        return Restorer("derain", weights=weights, **chosen).restore(photo).astype(float)  # type: ignore[arg-type]
+
+    large = closeup.enlarged(pixels)
+    closer = restored(large, 2) - large
+    closer = cv2.resize(closer, (70, 60), interpolation=cv2.INTER_AREA) / 257 + pixels
+    six = restored(pixels, 6)
+    # Nearly, as here the enlarged photo's thumbnail is its own.
+    off = np.abs(six - (4 * restored(pixels, 4) + 2 * closer) / 6)
+    assert off.max() <= 3 and off.mean() < 0.7
+    assert np.abs(six - restored(pixels, 4)).mean() > 1
+    # They are what a small photo gets by itself, and a blend of them is one of all.
+    assert np.array_equal(restored(pixels, "auto"), six)
+    assert np.abs(restored(pixels, 6, strength=0.5) - (six + pixels) / 2).max() <= 1
+    # Memory for them is counted.
+    with pytest.raises(PhotoError, match="too little"):
+        restored(noise(600, 700), 6, max_memory=resident_memory() + 20_000_000)
