@@ -20,9 +20,9 @@ enlarged by half too (:mod:`restorecli.inference.closeup`)."""
 TURNED = 4
 """Views that are of the photo's own size; further ones are of another."""
 
-BUDGET = 1920 * 1080
-"""Pixels that all views but the first may have together where nobody says how many there are to be: another Full HD
-frame is hardly waited for. One is seen twice, a photo of 0.69 megapixels four times, one of 0.27 six times."""
+BUDGET = 2_400_000
+"""Pixels that all views but the first may have together where nobody says how many there are to be: so many are hardly
+waited for. A frame of 1920x1080 is seen twice, a photo of 1024x768 four times, one of 640x480 six times."""
 
 _FLIPS = ((False, False), (False, True), (True, False), (True, True))
 """Whether rows, and whether columns, are in reverse order; the first ones of as many as are asked for."""

@@ -76,6 +76,9 @@ def test_as_many_views_as_are_hardly_waited_for() -> None:
     sizes = (1, BUDGET // 3, BUDGET // 3 + 1, BUDGET, BUDGET + 1)
     assert [affordable(4, pixels) for pixels in sizes] == [4, 4, 2, 2, 1]
     assert affordable(2, 1) == 2 and affordable(1, 1) == 1
+    # As the comment beside the budget says; and a photo of a megapixel still takes two seconds.
+    sides = ((640, 480), (1024, 768), (1000, 1000), (1920, 1080), (2048, 1536))
+    assert [affordable(6, wide * high) for wide, high in sides] == [6, 4, 2, 2, 1]
     # Two enlarged views have four and a half times the photo's pixels.
     assert [affordable(6, pixels) for pixels in (int(BUDGET / 7.5), int(BUDGET / 7.5) + 1)] == [6, 4]
 
