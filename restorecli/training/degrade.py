@@ -437,18 +437,16 @@ def render_rain(
     colour = (grey + 0.02 * torch.randn((count, 3, 1, 1), generator=generator)).clamp(0, 1)
 
     # A downpour of plain streaks adds its light; all other rain may hide what is behind it too.
-    mode = torch.rand((count, 1, 1, 1), generator=generator) * (1 - pour).view(-1, 1, 1, 1)
-    screen, cover_up = ((mode > 0.55) & (mode <= 0.8)).float(), (mode > 0.8).float()
-    added = 1 - screen - cover_up
+    mode = torch.rand((count, 1, 1, 1), generator=generator).view(-1) * (1 - pour)
+    screen, cover_up = (mode > 0.55) & (mode <= 0.8), mode > 0.8
 
     def under(clear: Tensor, rain: Tensor) -> Tensor:
         light = rain.clamp(0, 1.5) * colour
-        opaque = rain.clamp(0, 0.95)
-        return (
-            added * (clear + light)
-            + screen * screened(clear, light.clamp(0, 1))
-            + cover_up * (clear * (1 - opaque) + opaque * colour)
-        )
+        below = clear + light
+        below[screen] = screened(clear[screen], light[screen].clamp(0, 1))
+        opaque = rain[cover_up].clamp(0, 0.95)
+        below[cover_up] = clear[cover_up] * (1 - opaque) + opaque * colour[cover_up]
+        return below
 
     # Far rain is a veil, in heavy rain only: a fog that takes a little contrast away.
     strong = force.view(-1, 1, 1, 1) * wet.view(-1, 1, 1, 1) * _chance(count, 0.5, generator) * odd

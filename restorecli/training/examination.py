@@ -110,7 +110,10 @@ def validate(
 def restore_array(
     model: Generator, photo: np.ndarray, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> np.ndarray:
-    """Whole photo (H, W, 3) uint8 -> restored (H, W, 3) uint8, in one piece: for validation photos of modest size."""
+    """Whole photo (H, W, 3) uint8 -> restored (H, W, 3) uint8, in one piece: for validation photos of modest size.
+
+    What the network makes of it in one look, without the other views and the overview that the engine may add.
+    """
     size = model.config.thumbnail
     small = as_tensor(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA))[None].to(device)
     height, width = photo.shape[:2]

@@ -68,7 +68,8 @@ def test_a_report_of_photos_that_replace_themselves(
     path = photo("a.png")
     before = np.asarray(Image.open(path)).astype(int)
     report = tmp_path / "r.html"
-    call = restore("derain", path, "--out", path, "--overwrite", "--report", report, *engine("derain"), "--quiet")
+    options = ["--overwrite", "--report", report, *engine("derain"), "--ensemble", "1", "--quiet"]
+    call = restore("derain", path, "--out", path, *options)
     assert (call.code, call.err) == (0, "")
     parts = dict(re.findall(r'data-part="(\w+)"[^>]*>([^<]*)<', report.read_text("utf-8")))
     after = np.asarray(Image.open(path)).astype(int)

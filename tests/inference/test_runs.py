@@ -87,7 +87,7 @@ def test_one_window_that_is_not_finite_spoils_no_other_of_its_run() -> None:
 
 def new_engine(weights_files: dict[str, Path]) -> Engine:
     return Restorer(
-        "derain", weights=str(weights_files["derain"]), backend="torch", device="cpu", precision="fp32"
+        "derain", weights=str(weights_files["derain"]), backend="torch", device="cpu", precision="fp32", ensemble=1
     ).engine
 
 

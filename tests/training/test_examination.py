@@ -18,8 +18,8 @@ from restorecli.training.examination import Unpaired, restore_array
 from restorecli.training.loop import train
 from restorecli.training.noreference import distance
 from restorecli.training.options import Event, Options
-from restorecli.weights import load_network, resolve
-from tests.small import narrow_network, noise, save_weights
+from restorecli.weights import load_network, resolve, save_network
+from tests.small import narrow_network, noise
 
 
 def _hazy(photo: np.ndarray, density: float) -> np.ndarray:
@@ -42,9 +42,12 @@ def test_the_distance_grows_with_haze_and_rain(degrade) -> None:  # type: ignore
 
 @pytest.mark.parametrize("task", ["derain", "dehaze"])
 def test_photos_are_measured_as_the_engine_restores_them(task: str, tmp_path: Path) -> None:
-    """Also where their sides are no multiple of the stride: beyond the border is the mirrored photo."""
-    weights, photo = save_weights(tmp_path, task), noise(77, 101)
-    engine = Restorer(task, weights=str(weights), backend="torch", precision="fp32").restore(photo)
+    """In one look; also where their sides are no multiple of the stride: beyond the border is the mirrored photo."""
+    weights, photo = tmp_path / "weights.safetensors", noise(77, 101)
+    network = narrow_network(task)
+    network.config = replace(network.config, overview=0)
+    save_network(weights, network, network.descriptor(task))
+    engine = Restorer(task, weights=str(weights), backend="torch", precision="fp32", ensemble=1).restore(photo)
     network = load_network(resolve(str(weights), task)).eval()
     measured = restore_array(network, photo, torch.device("cpu"))
     assert int(np.abs(measured.astype(int) - engine).max()) <= 1
