@@ -119,7 +119,7 @@ def command_for(task: str) -> Callable[..., int]:
                 "--ensemble",
                 metavar="auto|1|2|4|6",
                 help="Views to take the mean of: 1, the photo; 2, its mirror image too; for rain also 4, both upside "
-                "down too, and 6, the first two enlarged too; auto: as many as take no longer than 2.4 MP more.",
+                "down too, and 6, the first two enlarged too; auto: as many as take no longer than a photo of 1.9 MP.",
             ),
         ] = "auto",
         weights: WeightsOption = None,

@@ -80,7 +80,7 @@ class Restorer:
         ``auto``; ``max_memory`` a bound in bytes on the memory of the process (of the device, on CUDA);
         ``strength`` from 0 (the photo as it was) to 1 (as restored); ``ensemble`` of how many views of the photo the
         mean is taken, 1, 2 (its mirror image too) or, for rain, 4 (both upside down too) or 6 (the first two enlarged
-        by half too), or ``auto``: as many as take no longer than another 2.4 megapixels would; ``stamp`` notes in the
+        by half too), or ``auto``: as many as take no longer than a photo of 1.9 megapixels; ``stamp`` notes in the
         metadata of each :class:`Photo` what was done to it; ``work`` how many pixels are going to be restored, as far
         as that is known (where much is ahead, and this machine is new, ``auto`` measures first what is fastest);
         ``neighbours`` how many more photos of the size are read and written meanwhile, for ``max_memory``.

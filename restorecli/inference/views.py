@@ -20,17 +20,17 @@ enlarged by half too (:mod:`restorecli.inference.closeup`)."""
 TURNED = 4
 """Views that are of the photo's own size; further ones are of another."""
 
-BUDGET = 2_400_000
-"""Pixels that all views but the first may have together where nobody says how many there are to be: so many are hardly
-waited for. A frame of 1920x1080 is seen twice, a photo of 1024x768 four times, one of 640x480 six times."""
+BUDGET = 1_900_000
+"""Pixels that all views may have together where nobody says how many there are to be: so many are hardly waited for,
+and a megapixel takes as long as ever. A photo of 1024x768 is seen twice, one of 640x480 four times, of 480x320 six."""
 
 _FLIPS = ((False, False), (False, True), (True, False), (True, True))
 """Whether rows, and whether columns, are in reverse order; the first ones of as many as are asked for."""
 
 
 def affordable(most: int, pixels: int) -> int:
-    """Views of a photo of so many pixels: ``most``, or fewer where those would take more than :data:`BUDGET`."""
-    return max(count for count in COUNTS if count == 1 or (count <= most and (_passes(count) - 1) * pixels <= BUDGET))
+    """Views of a photo of so many pixels: ``most``, or fewer where those would have more than :data:`BUDGET`."""
+    return max(count for count in COUNTS if count == 1 or (count <= most and _passes(count) * pixels <= BUDGET))
 
 
 def _passes(count: int) -> float:

@@ -73,14 +73,14 @@ def test_the_mean_is_rounded_once() -> None:
 
 
 def test_as_many_views_as_are_hardly_waited_for() -> None:
-    sizes = (1, BUDGET // 3, BUDGET // 3 + 1, BUDGET, BUDGET + 1)
+    sizes = (1, BUDGET // 4, BUDGET // 4 + 1, BUDGET // 2, BUDGET // 2 + 1)
     assert [affordable(4, pixels) for pixels in sizes] == [4, 4, 2, 2, 1]
     assert affordable(2, 1) == 2 and affordable(1, 1) == 1
-    # As the comment beside the budget says; and a photo of a megapixel still takes two seconds.
-    sides = ((640, 480), (1024, 768), (1000, 1000), (1920, 1080), (2048, 1536))
-    assert [affordable(6, wide * high) for wide, high in sides] == [6, 4, 2, 2, 1]
+    # As the comment beside the budget says; and a photo of a megapixel takes as long as ever.
+    sides = ((480, 320), (640, 480), (1024, 768), (1000, 1000), (1920, 1080))
+    assert [affordable(6, wide * high) for wide, high in sides] == [6, 4, 2, 1, 1]
     # Two enlarged views have four and a half times the photo's pixels.
-    assert [affordable(6, pixels) for pixels in (int(BUDGET / 7.5), int(BUDGET / 7.5) + 1)] == [6, 4]
+    assert [affordable(6, pixels) for pixels in (int(BUDGET / 8.5), int(BUDGET / 8.5) + 1)] == [6, 4]
 
 
 def test_a_mirrored_photo_comes_out_mirrored(weights_files: dict[str, object]) -> None:
