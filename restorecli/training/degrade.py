@@ -291,16 +291,20 @@ def streaks(
         -2 * math.pi**2 * (thickness**2 * across**2 + fade**2 * along**2)
     )
     drops = torch.rand((count, height, width), generator=generator)
-    density = density.view(-1, 1, 1)
-    sparse_noise = (drops < density).float() * (0.35 + 0.65 * torch.frac(drops / density.clamp_min(1e-9)))
+    # Each layer in its own way only.
+    many = dense > 0
+    few, gain = ~many, gain.view(-1, 1, 1)
+    drop, share = drops[few], density.view(-1, 1, 1)[few]
     # Inverse CDF of uniform noise is not needed: after blurring over many pixels any white noise is Gaussian.
-    dense = dense.view(-1, 1, 1)
-    noise = torch.where(dense > 0, drops - 0.5, sparse_noise)
+    noise = drops - 0.5
+    noise[few] = (drop < share).float() * (0.35 + 0.65 * torch.frac(drop / share.clamp_min(1e-9)))
     layer = torch.fft.irfft2(torch.fft.rfft2(noise) * response, s=(height, width))
     peak = length * thickness * math.sqrt(2 * math.pi)
-    spread = layer.std((1, 2), keepdim=True).clamp_min(1e-6)
-    over = (layer / spread - threshold.view(-1, 1, 1)) * gain.view(-1, 1, 1)
-    return torch.where(dense > 0, over, layer * peak * gain.view(-1, 1, 1)).clamp(0, 1)
+    ragged = layer[many]
+    spread = ragged.std((1, 2), keepdim=True).clamp_min(1e-6)
+    layer[many] = (ragged / spread - threshold.view(-1, 1, 1)[many]) * gain[many]
+    layer[few] = layer[few] * peak[few] * gain[few]
+    return layer.clamp(0, 1)
 
 
 def _drops(cover: Tensor, length: Tensor, thickness: Tensor) -> Tensor:
