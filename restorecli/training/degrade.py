@@ -300,9 +300,10 @@ def streaks(
     noise[few] = (drop < share).float() * (0.35 + 0.65 * torch.frac(drop / share.clamp_min(1e-9)))
     layer = torch.fft.irfft2(torch.fft.rfft2(noise) * response, s=(height, width))
     peak = length * thickness * math.sqrt(2 * math.pi)
-    ragged = layer[many]
-    spread = ragged.std((1, 2), keepdim=True).clamp_min(1e-6)
-    layer[many] = (ragged / spread - threshold.view(-1, 1, 1)[many]) * gain[many]
+    if many.any():
+        ragged = layer[many]
+        spread = ragged.std((1, 2), keepdim=True).clamp_min(1e-6)
+        layer[many] = (ragged / spread - threshold.view(-1, 1, 1)[many]) * gain[many]
     layer[few] = layer[few] * peak[few] * gain[few]
     return layer.clamp(0, 1)
 
