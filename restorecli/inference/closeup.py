@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from restorecli.inference.bits import deepened
+from restorecli.photo.bits import deepened
 
 FACTOR = 1.5
 """How much larger the photo is made."""

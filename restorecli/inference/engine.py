@@ -12,7 +12,6 @@ import numpy as np
 from restorecli.errors import BackendError
 from restorecli.inference import closeup
 from restorecli.inference.backends import Backend, open_backend
-from restorecli.inference.bits import shallow
 from restorecli.inference.footprint import Ledger, pixels_at_once, plan_for
 from restorecli.inference.overview import bend, bend_between
 from restorecli.inference.runs import Runs
@@ -20,6 +19,7 @@ from restorecli.inference.stitch import Outcome, Stitching, start_plan
 from restorecli.inference.tiling import Plan, plan
 from restorecli.inference.views import TURNED, affordable
 from restorecli.photo import Photo, transparency
+from restorecli.photo.bits import in_depth_of
 from restorecli.photo.stamp import stamped
 from restorecli.weights import Weights
 
@@ -102,7 +102,7 @@ class Engine:
         self._runs.pixels = pixels_at_once(self.backend, self._max_memory)
         thumbnail = self.thumbnail(pixels)
         views = self._views(pixels)
-        looks = Looks(self._overview(pixels, thumbnail), self._closeup(pixels, thumbnail, views))
+        looks = Looks(self._overview(pixels, thumbnail), self._closeup(pixels, thumbnail, views - TURNED))
         stitching = start_plan(
             pixels,
             thumbnail,
@@ -146,19 +146,21 @@ class Engine:
             return affordable(self.backend.descriptor.views, pixels.shape[0] * pixels.shape[1])
         return int(self._ensemble)
 
-    def _overview(self, pixels: np.ndarray, thumbnail: np.ndarray) -> Stitching | None:
+    def _overview(self, pixels: np.ndarray, thumbnail: np.ndarray) -> Look | None:
         """Begin to restore the whole photo at a small size; None where the network, or the photo, has no use for it."""
         edge = self.backend.descriptor.overview
         if edge == 0 or min(pixels.shape[:2]) < edge or self._strength == 0:
             return None
-        small = np.rint(_reduced(pixels, edge) * 65535).astype(np.uint16)
+        reduced = _reduced(pixels, edge)
+        small = np.rint(reduced * 65535).astype(np.uint16)
         whole = plan(edge, edge, tile=edge, halo=0, stride=self.backend.descriptor.stride)
         views = min(self._views(small), TURNED)
-        return start_plan(small, thumbnail, whole, self._runs, views=views, exact_backend=self._exact_backend)
+        begun = start_plan(small, thumbnail, whole, self._runs, views=views, exact_backend=self._exact_backend)
+        return Look(reduced, begun)
 
-    def _closeup(self, pixels: np.ndarray, thumbnail: np.ndarray, views: int) -> tuple[np.ndarray, Stitching] | None:
-        """Begin to restore the photo enlarged, and what it is then; None where no such views are taken."""
-        if views <= TURNED:
+    def _closeup(self, pixels: np.ndarray, thumbnail: np.ndarray, views: int) -> Look | None:
+        """Begin to restore so many views of the photo enlarged; None where none are taken."""
+        if views <= 0:
             return None
         large = closeup.enlarged(pixels)
         tiles = plan_for(large, self.backend, tile=self._tile, max_memory=self._max_memory, taken=self._taken(pixels))
@@ -168,10 +170,10 @@ class Engine:
             tiles,
             self._runs,
             strength=self._strength,
-            views=views - TURNED,
+            views=views,
             exact_backend=self._exact_backend,
         )
-        return large, begun
+        return Look(large, begun, views / (TURNED + views))
 
     def joined(self, pixels: np.ndarray, restored: np.ndarray, looks: Looks) -> np.ndarray:
         """``restored``, of 16 bits where there are ``looks``, with what these see, in the type of ``pixels``.
@@ -179,14 +181,13 @@ class Engine:
         ``restored`` is used up.
         """
         if looks.closeup is not None:
-            large, begun = looks.closeup
-            extra = self._views(pixels) - TURNED
-            closeup.join(pixels, restored, large, begun.whole().pixels, extra / (TURNED + extra))
+            look = looks.closeup
+            closeup.join(pixels, restored, look.pixels, look.begun.whole().pixels, look.share)
         if looks.overview is None:
-            return shallow(restored, pixels.dtype)
-        whole = looks.overview.whole().pixels.astype(np.float32) / 65535
-        edge = whole.shape[0]
-        before, after = _reduced(pixels, edge), _reduced(restored, edge)
+            return in_depth_of(restored, pixels)
+        whole = looks.overview.begun.whole().pixels.astype(np.float32) / 65535
+        before = looks.overview.pixels
+        after = _reduced(restored, before.shape[0])
         tiles = before + (after - before) / self._strength
         return bend(pixels, restored, bend_between(before, tiles, whole), self._strength)
 
@@ -228,12 +229,24 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class Looks:
-    """A photo at other sizes, on their way, for what is seen better there."""
+class Look:
+    """A photo at another size, on its way."""
 
-    overview: Stitching | None
-    closeup: tuple[np.ndarray, Stitching] | None
-    """The enlarged photo, and its result."""
+    pixels: np.ndarray
+    """The photo at that size."""
+    begun: Stitching
+    share: float = 1.0
+    """Of the mean that it is a part of."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What is seen better at other sizes."""
+
+    overview: Look | None
+    """Of float32 in [0, 1]."""
+    closeup: Look | None
+    """Of uint16."""
 
     @property
     def any(self) -> bool:

@@ -14,8 +14,7 @@ from restorecli.inference.backends import open_backend
 from restorecli.inference.backends.selection import check_names
 from restorecli.inference.engine import Details, Engine, Progress
 from restorecli.inference.many import restore_each
-from restorecli.inference.views import COUNTS
-from restorecli.models.descriptor import TASKS
+from restorecli.models.descriptor import TASKS, VIEWS
 from restorecli.photo import Photo, read_photo
 from restorecli.weights import Weights, resolve
 
@@ -43,7 +42,7 @@ def check_arguments(
         raise UsageError(f"--tile must be auto or a number of pixels from 16 on, not {tile}")
     if max_memory is not None and max_memory < 1:
         raise UsageError(f"--max-memory must be positive, not {max_memory}")
-    if ensemble != "auto" and ensemble not in COUNTS:
+    if ensemble != "auto" and ensemble not in VIEWS:
         raise UsageError(f"--ensemble must be auto, 1, 2, 4 or 6, not {ensemble}")
     if task == "dehaze" and ensemble in (4, 6):
         raise UsageError(f"--ensemble {ensemble} turns photos upside down, in which only rain looks the same: give 2")

@@ -13,10 +13,10 @@ import numpy as np
 
 from restorecli.errors import PhotoError
 from restorecli.inference.backends import Backend, NotFinite, OutOfMemory, Pending, Window
-from restorecli.inference.bits import deepened, shallow
 from restorecli.inference.runs import Runs
 from restorecli.inference.tiling import Box, Plan, Tile, halve, margin_index
 from restorecli.inference.views import start_views
+from restorecli.photo.bits import deepened, in_depth_of
 
 # BT.601: what a grey photo of the restored colours would show.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -200,7 +200,7 @@ class Stitching:
             grey = np.rint(kept @ _LUMA * np.float32(np.iinfo(result.dtype).max / 65535))
             kept = np.clip(grey, 0, np.iinfo(result.dtype).max)[..., None]
         else:
-            kept = shallow(kept, result.dtype)
+            kept = in_depth_of(kept, result)
         result[core.top : bottom, core.left : right] = kept
         self._tiles += 1
         self._done += core.pixels

@@ -1,7 +1,9 @@
 """Self-ensemble: a window seen in several ways, and the mean of what a network makes of them.
 
 A network is not the same to a photo and to its mirror image. Where it is sure, both come out alike; where it errs, each
-errs in its own way, and the mean errs less (Timofte et al., CVPR 2016).
+errs in its own way, and the mean errs less (Timofte et al., CVPR 2016). One view is the photo as it is, two are its
+mirror image too, four both of these upside down too, six the first two enlarged by half too
+(:mod:`restorecli.inference.closeup`).
 """
 
 from __future__ import annotations
@@ -12,10 +14,7 @@ import numpy as np
 
 from restorecli.inference.backends.base import Pending, Window
 from restorecli.inference.closeup import PIXELS
-
-COUNTS = (1, 2, 4, 6)
-"""How many views there may be: as it is; mirrored from left to right too; both of these upside down too; the first two
-enlarged by half too (:mod:`restorecli.inference.closeup`)."""
+from restorecli.models.descriptor import VIEWS
 
 TURNED = 4
 """Views that are of the photo's own size; further ones are of another."""
@@ -30,7 +29,7 @@ _FLIPS = ((False, False), (False, True), (True, False), (True, True))
 
 def affordable(most: int, pixels: int) -> int:
     """Views of a photo of so many pixels: ``most``, or fewer where those would have more than :data:`BUDGET`."""
-    return max(count for count in COUNTS if count == 1 or (count <= most and _passes(count) * pixels <= BUDGET))
+    return max(count for count in VIEWS if count == 1 or (count <= most and _passes(count) * pixels <= BUDGET))
 
 
 def _passes(count: int) -> float:

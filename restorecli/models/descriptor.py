@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass, fields
 
 TASKS = ("dehaze", "derain")
 DTYPES = ("fp32", "bf16", "fp16")
+VIEWS = (1, 2, 4, 6)
+"""How many views of a photo the mean may be taken of: see :mod:`restorecli.inference.views`."""
+LARGEST_OVERVIEW = 1024
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,10 @@ class Descriptor:
             raise ValueError("stride must be at least 1, halo and thumbnail at least 0")
         if not 0 < self.features < 1e6:
             raise ValueError(f"features must be positive, not {self.features}")
-        if self.views not in (1, 2, 4, 6):
+        if self.views not in VIEWS:
             raise ValueError(f"views must be 1, 2, 4 or 6, not {self.views}")
-        if self.overview < 0 or self.overview % self.stride or self.overview > 1024:
-            raise ValueError(f"overview must be 0 or a multiple of {self.stride} up to 1024, not {self.overview}")
+        if problem := overview_problem(self.overview, self.stride):
+            raise ValueError(problem)
         unknown = [name for name in self.dtypes if name not in DTYPES]
         if unknown or not self.dtypes:
             raise ValueError(f"dtypes must be among {', '.join(DTYPES)}, not {self.dtypes!r}")
@@ -85,3 +88,10 @@ class Descriptor:
             return cls(**values)
         except (TypeError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(f"not a network descriptor: {error}") from error
+
+
+def overview_problem(edge: int, stride: int) -> str:
+    """What is wrong with the edge of a network's overview, one sentence; empty when nothing is."""
+    if 0 <= edge <= LARGEST_OVERVIEW and edge % stride == 0:
+        return ""
+    return f"overview must be 0 or a multiple of {stride} up to {LARGEST_OVERVIEW}, not {edge}"

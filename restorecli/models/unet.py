@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from restorecli.models.descriptor import Descriptor
+from restorecli.models.descriptor import Descriptor, overview_problem
 
 HEADS = ("residual", "affine", "airlight")
 
@@ -51,6 +51,11 @@ class UNetConfig:
     """Edge of the square at which the whole photo is restored once more, to put right what is wrong over large areas;
     0: it is not. The network has the same layers in either case, but must have learnt such photos (``data.whole``)."""
 
+    @property
+    def stride(self) -> int:
+        """Height and width of the input must be multiples of this, in pixels."""
+        return self.stem * 2 ** (len(self.widths) - 1)
+
     def problems(self) -> list[str]:
         """What is wrong with these values, one sentence each; empty when nothing is."""
         found = []
@@ -70,9 +75,8 @@ class UNetConfig:
             found.append(f"guide must not be negative, not {self.guide}")
         if self.guide_blocks < 0:
             found.append(f"guide_blocks must not be negative, not {self.guide_blocks}")
-        stride = self.stem * 2 ** (len(self.widths) - 1)
-        if self.overview < 0 or self.overview % stride or self.overview > 1024:
-            found.append(f"overview must be 0 or a multiple of {stride} up to 1024, not {self.overview}")
+        if problem := overview_problem(self.overview, self.stride):
+            found.append(problem)
         if self.guide_blocks > 0 and not self.guide:
             found.append(f"guide_blocks needs a guide: guide is 0, guide_blocks {self.guide_blocks}")
         return found
@@ -228,7 +232,7 @@ class UNet(nn.Module):
     @property
     def stride(self) -> int:
         """Height and width of the input must be multiples of this, in pixels."""
-        return self.config.stem * 2 ** (len(self.config.widths) - 1)
+        return self.config.stride
 
     @property
     def halo(self) -> int:

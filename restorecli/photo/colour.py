@@ -18,6 +18,7 @@ import numpy as np
 from PIL import ImageCms
 
 from restorecli.errors import PhotoError
+from restorecli.photo.bits import deepened
 
 _log = logging.getLogger(__name__)
 
@@ -72,8 +73,7 @@ class _Curves:
         return cls(tables.astype(np.float32), inverses.astype(np.float32), matrix.astype(np.float32))
 
     def linear(self, values: np.ndarray) -> np.ndarray:
-        wide = values if values.dtype == np.uint16 else values * np.uint16(257)
-        return _mixed(self.matrix, [table[row] for table, row in zip(self.tables, wide, strict=True)])
+        return _mixed(self.matrix, [table[row] for table, row in zip(self.tables, deepened(values), strict=True)])
 
     def encoded(self, light: np.ndarray) -> np.ndarray:
         own = _mixed(np.linalg.inv(self.matrix), light)

@@ -16,6 +16,7 @@ from PIL import Image
 from restorecli.errors import PhotoError, UsageError
 from restorecli.photo import deep, jpeg, photoshop, png, tiff
 from restorecli.photo.atomic import refuse_existing, write_bytes_atomic
+from restorecli.photo.bits import eight_bits
 from restorecli.photo.colour import encoding_of, returned, space_of
 from restorecli.photo.extras import encode_heic, encode_jxl
 from restorecli.photo.formats import (
@@ -106,7 +107,7 @@ def encode_photo(photo: Photo, *, format: str = "same", quality: int | str = 95)
     if wanted not in _UNROUNDED:
         if pixels.dtype == np.uint16 and wanted == photo.format:
             _log.warning("%s is written with 8 bits a channel; keep 16 with --format tiff", TITLES[wanted])
-        pixels, alpha = _to_8_bits(pixels), None if alpha is None else _to_8_bits(alpha)
+        pixels, alpha = eight_bits(pixels), None if alpha is None else eight_bits(alpha)
     try:
         with quiet_pillow():
             return _ENCODERS[wanted](replace(photo, icc=icc), pixels, alpha, quality), SUFFIXES[wanted]
@@ -131,7 +132,7 @@ def _values_for(photo: Photo, format: str) -> tuple[np.ndarray, bytes | None]:
         encoding = encoding_of(photo.icc, photo.native.shape[2])
         assert encoding is not None  # else there would be no native values
         return returned(photo.native, photo.pixels, encoding), photo.icc
-    return photo.pixels if photo.native.dtype == np.uint16 else _to_8_bits(photo.pixels), None
+    return photo.pixels if photo.native.dtype == np.uint16 else eight_bits(photo.pixels), None
 
 
 def _alpha_for(photo: Photo, format: str) -> np.ndarray | None:
@@ -145,17 +146,6 @@ def _alpha_for(photo: Photo, format: str) -> np.ndarray | None:
     if format == "gif" and ((alpha == opaque) | (alpha == 0)).all():
         return alpha
     raise PhotoError(f"{TITLES[format]} cannot hold its transparency; choose --format png", kind="format")
-
-
-def _to_8_bits(array: np.ndarray) -> np.ndarray:
-    """uint16 rounded to the nearest of 256 levels; uint8 as it is."""
-    if array.dtype == np.uint8:
-        return array
-    # 257 levels of 16 bits make one of 8; in bands of rows nothing as large as the photo is made but the result.
-    result = np.empty(array.shape, np.uint8)
-    for top in range(0, len(array), 256):
-        result[top : top + 256] = (array[top : top + 256].astype(np.uint32) + 128) // 257
-    return result
 
 
 def _image(pixels: np.ndarray, alpha: np.ndarray | None) -> Image.Image:

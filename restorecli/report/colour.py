@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import logging
 
-import numpy as np
 from PIL import Image, ImageCms
 
 from restorecli.photo import Photo
+from restorecli.photo.bits import eight_bits
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +25,6 @@ def as_shown(photo: Photo) -> Image.Image:
         if alpha.min() < 255:
             image.putalpha(Image.fromarray(alpha))
     return image
-
-
-def eight_bits(values: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 over the full range of the type -> uint8, rounded; the shape stays."""
-    return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _in_srgb(image: Image.Image, icc: bytes) -> Image.Image:

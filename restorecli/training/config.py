@@ -228,7 +228,7 @@ class TrainConfig:
         """What is wrong with the values, one sentence each."""
         found = [f"generator.{problem}" for problem in self.generator.problems()]
         found += [f"resnet.{problem}" for problem in self.resnet.problems()]
-        stride = self.generator.stem * 2 ** (len(self.generator.widths) - 1)
+        stride = self.generator.stride
         unpaired = self.unpaired
         checks = (
             (self.task in TASKS, f"task must be one of {', '.join(TASKS)}, not {self.task!r}"),

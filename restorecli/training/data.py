@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from restorecli.errors import PhotoError, TrainingError
 from restorecli.pairs import photos_in
 from restorecli.photo import read_photo
+from restorecli.photo.bits import eight_bits
 from restorecli.training.config import TrainConfig
 from restorecli.training.degrade import Rendered, as_photo, periodic_thumbnail, render_haze, render_rain
 from restorecli.training.structures import lay_lines
@@ -65,10 +66,7 @@ def as_tensor(photo: np.ndarray) -> Tensor:
 
 def read_rgb(path: Path) -> np.ndarray:
     """A photo as (H, W, 3) uint8; raises :class:`PhotoError`."""
-    photo = read_photo(path)
-    pixels = photo.pixels
-    if pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    pixels = eight_bits(read_photo(path).pixels)
     return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from restorecli.hardware import cpu_has_fast_bf16
 from restorecli.training.config import OptimiserConfig
+from restorecli.training.devices import choose_dtype
 
 OUTER = ("head", "airlight", "last")
 """Layers that give what is seen, which Adam moves in every case."""
@@ -68,7 +68,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     float32 on a CPU that only imitates bfloat16, where the iteration took as long as half of the passes of a step.
     """
     a, b, c = QUINTIC
-    x = matrix.to(_quickest(matrix.device.type))
+    x = matrix.to(_quickest(matrix.device))
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     x = x / x.norm().clamp_min(1e-7)
@@ -79,9 +79,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 @cache
-def _quickest(device: str) -> torch.dtype:
-    """What matrices are multiplied in fastest, of what is exact enough."""
-    return torch.float32 if device == "cpu" and not cpu_has_fast_bf16() else torch.bfloat16
+def _quickest(device: torch.device) -> torch.dtype:
+    """What matrices are multiplied in: what ``--precision auto`` takes. Asked once, not for each layer of each step."""
+    return choose_dtype("auto", device)
 
 
 def build_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:

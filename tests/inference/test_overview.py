@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from restorecli.inference.bits import deepened
 from restorecli.inference.overview import SHARE, Bend, bend, bend_between
 from restorecli.inference.restorer import Restorer
 from restorecli.models.descriptor import Descriptor
+from restorecli.photo.bits import deepened
 from restorecli.weights import save_network
 from tests.small import narrow_network, noise
 

@@ -11,11 +11,11 @@ import pytest
 from restorecli.errors import PhotoError, UsageError
 from restorecli.inference import closeup
 from restorecli.inference.backends import Pending, Window
-from restorecli.inference.bits import deepened, shallow
 from restorecli.inference.footprint import resident_memory
 from restorecli.inference.restorer import Restorer
 from restorecli.inference.views import BUDGET, affordable, start_views
 from restorecli.photo import Photo
+from restorecli.photo.bits import deepened, eight_bits
 from tests.small import noise
 
 
@@ -67,9 +67,9 @@ def test_the_mean_is_rounded_once() -> None:
     mean = start_views(Seen(0.2, 0.9), given, 2)()
     exact = (np.rint(given.pixels * 0.2) + np.rint(given.pixels * 0.9)) / 2
     assert np.abs(mean - exact).max() <= 0.5
-    assert np.abs(shallow(mean, np.dtype(np.uint8)) - exact / 257).max() <= 0.5 + 1 / 257
+    assert np.abs(eight_bits(mean) - exact / 257).max() <= 0.5 + 1 / 257
     every = np.arange(256, dtype=np.uint8)
-    assert np.array_equal(shallow(deepened(every), np.dtype(np.uint8)), every)
+    assert np.array_equal(eight_bits(deepened(every)), every)
 
 
 def test_as_many_views_as_are_hardly_waited_for() -> None:
