@@ -1,6 +1,6 @@
 """What the shipped weights gain on photos with a known target, and what they do to photos that need nothing.
 
-    python benchmarks/quality.py DATA [--weights derain=FILE] [--weights dehaze=FILE] [--variants] [--json]
+    python benchmarks/quality.py DATA [--weights TASK=FILE] [--ensemble 1] [--variants] [--json]
 
 DATA holds ``val/rain_heavy``, ``val/rain_mixed``, ``val/haze_outdoor`` (each with ``input/`` and ``target/``),
 ``rgbd/rgb`` and ``rgbd/depth`` (numbers from 1300 on are used), and ``clear/scenes`` (``urban_051`` to ``urban_070``
@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--task", choices=["derain", "dehaze"])
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--ensemble", type=int, choices=[1, 2], help="views to take the mean of; default: auto")
     parser.add_argument("--variants", action="store_true", help="other sizes and JPEG too")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -139,7 +140,13 @@ def main() -> None:
     data: Path = args.data
     results: dict[str, dict[str, float]] = {}
     for task in [args.task] if args.task else ["derain", "dehaze"]:
-        restorer = Restorer(task, weights=chosen.get(task), backend=args.backend, precision=args.precision)
+        restorer = Restorer(
+            task,
+            weights=chosen.get(task),
+            backend=args.backend,
+            precision=args.precision,
+            ensemble=args.ensemble or "auto",
+        )
         for name, pairs in sets(task, data).items():
             results[name] = score(restorer, pairs())
             if args.variants:
