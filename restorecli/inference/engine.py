@@ -6,20 +6,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from restorecli.errors import BackendError
 from restorecli.inference import closeup
 from restorecli.inference.backends import Backend, open_backend
 from restorecli.inference.footprint import Ledger, pixels_at_once, plan_for
-from restorecli.inference.overview import bend, bend_between
+from restorecli.inference.looks import Look, Looks, Reductions
 from restorecli.inference.runs import Runs
 from restorecli.inference.stitch import Outcome, Stitching, start_plan
 from restorecli.inference.tiling import Plan, plan
 from restorecli.inference.views import TURNED, affordable
 from restorecli.photo import Photo, transparency
-from restorecli.photo.bits import in_depth_of
 from restorecli.photo.stamp import stamped
 from restorecli.weights import Weights
 
@@ -64,7 +62,9 @@ class Engine:
         """``weights`` are those that ``backend`` runs; the others are arguments of ``Restorer``."""
         self.backend = backend
         self._weights = weights
-        self._tile, self._max_memory, self._neighbours, self._strength = tile, max_memory, neighbours, strength
+        self._tile, self._max_memory, self._neighbours = tile, max_memory, neighbours
+        self.strength = strength
+        """How much of the change is made, 0 to 1."""
         self._ensemble, self._stamp = ensemble, stamp
         self._runs = Runs(backend)
         self._ledger = Ledger()
@@ -83,7 +83,7 @@ class Engine:
             tile=self._tile,
             max_memory=self._max_memory,
             neighbours=self._neighbours,
-            strength=self._strength,
+            strength=self.strength,
             ensemble=self._ensemble,
             stamp=self._stamp,
         )
@@ -100,15 +100,16 @@ class Engine:
         self._ledger.used(plan, self.backend)
         pixels = transparency.filled(photo.pixels, photo.alpha)
         self._runs.pixels = pixels_at_once(self.backend, self._max_memory)
-        thumbnail = self.thumbnail(pixels)
+        reductions = Reductions(pixels)
+        thumbnail = reductions.in_colour(max(1, self.backend.descriptor.thumbnail))
         views = self._views(pixels)
-        looks = Looks(self._overview(pixels, thumbnail), self._closeup(pixels, thumbnail, views - TURNED))
+        looks = Looks(self._overview(pixels, reductions, thumbnail), self._closeup(pixels, thumbnail, views - TURNED))
         stitching = start_plan(
             pixels,
             thumbnail,
             plan,
             self._runs,
-            strength=self._strength,
+            strength=self.strength,
             views=min(views, TURNED),
             deep=looks.any,
             exact_backend=self._exact_backend,
@@ -135,23 +136,18 @@ class Engine:
             taken += closeup.BYTES * pixels.shape[0] * pixels.shape[1]
         return taken
 
-    def thumbnail(self, pixels: np.ndarray) -> np.ndarray:
-        """The whole photo at (S, S, 3), float32 in [0, 1]; each value the mean of the area that it stands for."""
-        edge = max(1, self.backend.descriptor.thumbnail)
-        return np.array(np.broadcast_to(_reduced(pixels, edge), (edge, edge, 3)), order="C")
-
     def _views(self, pixels: np.ndarray) -> int:
         """Of how many views of these pixels, (H, W, C), the mean is taken."""
         if self._ensemble == "auto":
             return affordable(self.backend.descriptor.views, pixels.shape[0] * pixels.shape[1])
         return int(self._ensemble)
 
-    def _overview(self, pixels: np.ndarray, thumbnail: np.ndarray) -> Look | None:
+    def _overview(self, pixels: np.ndarray, reductions: Reductions, thumbnail: np.ndarray) -> Look | None:
         """Begin to restore the whole photo at a small size; None where the network, or the photo, has no use for it."""
         edge = self.backend.descriptor.overview
-        if edge == 0 or min(pixels.shape[:2]) < edge or self._strength == 0:
+        if edge == 0 or min(pixels.shape[:2]) < edge or self.strength == 0:
             return None
-        reduced = _reduced(pixels, edge)
+        reduced = reductions.at(edge)
         small = np.rint(reduced * 65535).astype(np.uint16)
         whole = plan(edge, edge, tile=edge, halo=0, stride=self.backend.descriptor.stride)
         views = min(self._views(small), TURNED)
@@ -169,34 +165,18 @@ class Engine:
             thumbnail,
             tiles,
             self._runs,
-            strength=self._strength,
+            strength=self.strength,
             views=views,
             exact_backend=self._exact_backend,
         )
         return Look(large, begun, views / (TURNED + views))
-
-    def joined(self, pixels: np.ndarray, restored: np.ndarray, looks: Looks) -> np.ndarray:
-        """``restored``, of 16 bits where there are ``looks``, with what these see, in the type of ``pixels``.
-
-        ``restored`` is used up.
-        """
-        if looks.closeup is not None:
-            look = looks.closeup
-            closeup.join(pixels, restored, look.pixels, look.begun.whole().pixels, look.share)
-        if looks.overview is None:
-            return in_depth_of(restored, pixels)
-        whole = looks.overview.begun.whole().pixels.astype(np.float32) / 65535
-        before = looks.overview.pixels
-        after = _reduced(restored, before.shape[0])
-        tiles = before + (after - before) / self._strength
-        return bend(pixels, restored, bend_between(before, tiles, whole), self._strength)
 
     def finished(self, photo: Photo, pixels: np.ndarray) -> Photo:
         """The photo with its restored pixels: its alpha channel and what it carries (but the stamp) do not change."""
         restored = replace(photo, pixels=transparency.kept(pixels, photo.pixels, photo.alpha))
         if not self._stamp:
             return restored
-        return stamped(restored, f"{self._weights.task} with {self._weights.name}, strength {self._strength:g}")
+        return stamped(restored, f"{self._weights.task} with {self._weights.name}, strength {self.strength:g}")
 
     def details(self, plan: Plan, outcome: Outcome, seconds: float) -> Details:
         """How a photo was restored."""
@@ -228,32 +208,6 @@ class Engine:
         return self._exact
 
 
-@dataclass(frozen=True)
-class Look:
-    """A photo at another size, on its way."""
-
-    pixels: np.ndarray
-    """The photo at that size."""
-    begun: Stitching
-    share: float = 1.0
-    """Of the mean that it is a part of."""
-
-
-@dataclass(frozen=True)
-class Looks:
-    """What is seen better at other sizes."""
-
-    overview: Look | None
-    """Of float32 in [0, 1]."""
-    closeup: Look | None
-    """Of uint16."""
-
-    @property
-    def any(self) -> bool:
-        """Whether there are any."""
-        return self.overview is not None or self.closeup is not None
-
-
 class Started:
     """A photo that is being restored."""
 
@@ -278,23 +232,8 @@ class Started:
         """The restored photo, and how it went; called once."""
         began = time.perf_counter()
         outcome = self._stitching.whole()
-        restored = self._engine.joined(self._pixels, outcome.pixels, self._looks)
+        restored = self._looks.joined(self._pixels, outcome.pixels, self._engine.strength)
         # Not what was spent on other photos in between.
         spent = self._seconds + time.perf_counter() - began
         details = self._engine.details(self._stitching.plan, outcome, spent)
         return self._engine.finished(self._photo, restored), details
-
-
-def _reduced(pixels: np.ndarray, edge: int) -> np.ndarray:
-    """The whole photo at (edge, edge, C), float32 in [0, 1]; each value the mean of the area that it stands for."""
-    height, width = pixels.shape[:2]
-    # A float copy of the photo would take four times its memory; from 1,024 pixels on rounding averages out.
-    small = _resized(pixels, min(height, 1024), min(width, 1024), cv2.INTER_AREA)
-    small = small.astype(np.float32) / np.iinfo(pixels.dtype).max
-    small = _resized(small, min(height, edge), min(width, edge), cv2.INTER_AREA)
-    return _resized(small, edge, edge, cv2.INTER_LINEAR)
-
-
-def _resized(pixels: np.ndarray, height: int, width: int, interpolation: int) -> np.ndarray:
-    # OpenCV drops an axis of one channel.
-    return cv2.resize(pixels, (width, height), interpolation=interpolation).reshape(height, width, -1)

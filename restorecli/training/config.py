@@ -28,7 +28,7 @@ PRESETS = (
 )  # fmt: skip
 
 
-SHARES = ("whole", "recompose", "rotate", "gamma", "enlarge", "jpeg", "alone", "lines", "rgbd_share")
+SHARES = ("whole", "recompose", "rotate", "gamma", "colour", "enlarge", "jpeg", "alone", "lines", "rgbd_share")
 """The fields of ``[data]`` that are shares of the crops."""
 
 
@@ -59,6 +59,9 @@ class DataConfig:
     """Share of crops turned by 90 degrees: lines of every direction for rain, never for haze, which knows up."""
     gamma: float = 0.3
     """Share of clear crops made darker or brighter by a gamma of 0.6 to 1.7."""
+    colour: float = 0.0
+    """Share of clear crops whose colours are made paler or stronger (by half at most) and given a slight cast, as if
+    the same things were of other materials, or in another light."""
     enlarge: float = 0.0
     """Share of rendered crops whose middle is enlarged by up to 2.2: as soft as photos that are enlarged or shaken."""
     jpeg: float = 0.3

@@ -301,6 +301,8 @@ class Batches(Dataset):
                 photo = self._photo(self.clear, rng, before + number)
             if rng.random() < data.gamma:
                 photo = cv2.LUT(photo, _gamma(float(np.exp(rng.uniform(np.log(0.6), np.log(1.7))))))
+            if data.colour > 0 and rng.random() < data.colour:
+                photo = cv2.transform(photo, _other_colours(rng))
             if data.recompose > 0 and rng.random() < data.recompose:
                 photo, depth = self._recomposed(photo, depth, rng)
             height, width = photo.shape[:2]
@@ -421,6 +423,14 @@ def _gamma(gamma: float) -> np.ndarray:
     """Table of 256 values that makes photos darker (above 1) or brighter. Of the photo, as a mean of what is not
     linear in its pixels is not made of their mean: its thumbnail shows it too."""
     return np.round((np.arange(256) / 255) ** gamma * 255).astype(np.uint8)
+
+
+def _other_colours(rng: np.random.Generator) -> np.ndarray:
+    """Matrix (3, 3) that makes the colours of a photo (RGB) paler or stronger, and gives them a cast. It is linear, so
+    that the thumbnail of the photo is the photo of the thumbnail."""
+    saturation = rng.uniform(0.5, 1.5)
+    mixing = saturation * np.eye(3) + (1 - saturation) * np.array([0.299, 0.587, 0.114])
+    return np.exp(rng.normal(0, 0.08, (3, 1))) * mixing
 
 
 def unpaired_step(config: TrainConfig, step: int) -> bool:

@@ -232,16 +232,6 @@ def test_what_a_window_takes_is_known_beforehand(backend: str) -> None:
     assert known / 2 <= busy.peak_memory - idle.peak_memory <= known + once
 
 
-def test_the_thumbnail_is_the_mean_of_areas(derain: Restorer) -> None:
-    pixels = noise(640, 1280, 3, np.uint16)
-    blocks = pixels.reshape(64, 10, 64, 20, 3).mean(axis=(1, 3)) / 65535
-    assert np.abs(derain.engine.thumbnail(pixels) - blocks).max() < 0.02
-    for size in [(1, 1), (7, 1000), (63, 65)]:
-        small = derain.engine.thumbnail(noise(*size, 1))
-        assert small.shape == (64, 64, 3) and small.dtype == np.float32 and small.flags.c_contiguous
-        assert 0 <= small.min() <= small.max() <= 1
-
-
 def test_tiles_that_are_not_finite_are_noted(weights_files: dict[str, Path]) -> None:
     restorer = Restorer("derain", weights=str(weights_files["derain"]), backend="torch", device="cpu", precision="bf16")
 

@@ -201,6 +201,29 @@ def test_a_thumbnail_is_that_of_the_photo_of_another_gamma(
     assert float(crops.std()) > 5 / 255
 
 
+def test_other_colours_are_paler_or_stronger_and_cast_over_photo_and_thumbnail_alike(
+    small_config: TrainConfig, degraded_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "red"
+    folder.mkdir()
+    cv2.imwrite(str(folder / "1.png"), np.full((96, 96, 3), (80, 100, 120), np.uint8))
+    monkeypatch.setattr(data_module, "render_rain", lambda crop, small, box, _: Rendered(crop, small, crop, box))
+    plain = ["data.gamma=0", "data.jpeg=0", "data.alone=0", "data.batch=32", "data.lines=0"]
+    colours = []
+    for share in (0, 1):
+        rendered = _data(
+            small_config.with_overrides([*plain, f"data.colour={share}"]), degraded_folder, folder
+        ).batch(0).rendered  # fmt: skip
+        assert rendered is not None
+        colours.append(rendered.clear.mean((2, 3)))
+        assert float((colours[-1] - rendered.thumbnail.mean((2, 3))).abs().max()) < 1e-5
+    before, after = (colour[:, 0] - colour[:, 2] for colour in colours)
+    assert float(before.std()) < 1e-5
+    # Between red and blue there were 40 levels: from hardly half to one and a half of that, and a cast of some levels.
+    assert float(after.min()) < 25 / 255 and float(after.max()) > 55 / 255
+    assert 2 / 255 < float(colours[1].mean(1).std()) < 15 / 255
+
+
 def test_with_drawn_lines_a_crop_and_its_depth_become_the_photo(
     small_config: TrainConfig,
     tmp_path: Path,
