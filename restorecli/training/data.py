@@ -426,8 +426,8 @@ def _gamma(gamma: float) -> np.ndarray:
 
 
 def _other_colours(rng: np.random.Generator) -> np.ndarray:
-    """Matrix (3, 3) that makes the colours of a photo (RGB) paler or stronger, and gives them a cast. It is linear, so
-    that the thumbnail of the photo is the photo of the thumbnail."""
+    """Matrix (3, 3) that makes the colours of a photo (RGB) paler or stronger, and gives them a cast. Of the photo, as
+    values that are clipped average otherwise: its thumbnail shows it too."""
     saturation = rng.uniform(0.5, 1.5)
     mixing = saturation * np.eye(3) + (1 - saturation) * np.array([0.299, 0.587, 0.114])
     return np.exp(rng.normal(0, 0.08, (3, 1))) * mixing
