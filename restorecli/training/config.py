@@ -187,6 +187,9 @@ class OptimiserConfig:
     """First beta of Adam."""
     beta2: float = 0.99
     """Second beta of Adam."""
+    weight_decay: float = 0.0
+    """Share of a weight that goes at each step, times the learning rate (decoupled: Loshchilov and Hutter, ICLR 2019);
+    with ``muon`` of the layers alone that it moves."""
     clip: float = 1.0
     """Largest norm of the gradient of each player; 0: any."""
     accumulate: int = 1
@@ -323,6 +326,7 @@ class TrainConfig:
             (0 <= self.optimiser.decay <= 1, "optimiser.decay is a share between 0 and 1"),
             (0 <= self.optimiser.ema < 1, "optimiser.ema must be at least 0 and below 1"),
             (self.optimiser.clip >= 0, "optimiser.clip must not be negative"),
+            (0 <= self.optimiser.weight_decay < 10, "optimiser.weight_decay must be at least 0 and below 10"),
             (
                 self.optimiser.kind in OPTIMISERS,
                 f"optimiser.kind must be one of {', '.join(OPTIMISERS)}, not {self.optimiser.kind!r}",

@@ -58,6 +58,8 @@ class Muon(torch.optim.AdamW):
             # Nesterov's: where the momentum will be after this gradient.
             update = p.grad.lerp(state["momentum"], momentum).flatten(1)
             scale = 0.2 * max(update.shape) ** 0.5
+            # Orthogonal updates feed every direction, also those along which the gradient is mere noise.
+            p.mul_(1 - group["lr"] * group["weight_decay"])
             p.sub_(orthogonal(update).view_as(p), alpha=group["lr"] * scale)
 
 
@@ -88,14 +90,17 @@ def build_optimiser(network: nn.Module, config: OptimiserConfig) -> torch.optim.
     """``adam``, or ``muon``: Muon for the layers between the input and :data:`OUTER`, Adam for what is left."""
     betas = (config.beta1, config.beta2)
     if config.kind == "adam":
-        return torch.optim.AdamW(network.parameters(), lr=config.lr, betas=betas, weight_decay=0.0)
+        return torch.optim.AdamW(network.parameters(), lr=config.lr, betas=betas, weight_decay=config.weight_decay)
     inner: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         layer = parameter.ndim >= 2 and name.split(".")[0] not in OUTER
         (inner if layer else rest).append(parameter)
     return Muon(
-        [{"params": inner, "orthogonal": True, "momentum": 0.95}, {"params": rest, "orthogonal": False}],
+        [
+            {"params": inner, "orthogonal": True, "momentum": 0.95, "weight_decay": config.weight_decay},
+            {"params": rest, "orthogonal": False},
+        ],
         lr=config.lr,
         betas=betas,
         weight_decay=0.0,

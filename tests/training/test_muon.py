@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from restorecli.models.unet import UNet, UNetConfig
@@ -66,3 +67,17 @@ def test_goes_on_from_its_state_as_if_it_had_not_stopped() -> None:
     load_optimiser_tensors(second, optimiser_tensors(first))
     learn(broken, second, 3, first=3)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), broken.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["muon", "adam"])
+def test_weight_decay_takes_its_share_of_weights_and_muon_spares_what_it_does_not_move(kind: str) -> None:
+    plain, decayed = network(), network()
+    share = 2.0
+    for made, decay in ((plain, 0.0), (decayed, share)):
+        config = OptimiserConfig(kind=kind, lr=1e-3, weight_decay=decay)
+        learn(made, build_optimiser(made, config), 1)
+    before = dict(network().named_parameters())
+    for (name, one), (_, other) in zip(plain.named_parameters(), decayed.named_parameters(), strict=True):
+        spared = kind == "muon" and (one.ndim < 2 or name.startswith(("head", "airlight", "last")))
+        taken = 0.0 if spared else 1e-3 * share
+        assert torch.allclose(one - other, before[name] * taken, atol=1e-6), name
