@@ -200,7 +200,7 @@ class Engine:
     def _exact_backend(self) -> Backend | None:
         """The same weights in fp32, for tiles that are not finite; None when they are fp32 already or not to be had."""
         if self._exact is None and self.backend.precision != "fp32":
-            name = "torch" if self._weights.path.suffix == ".safetensors" else self.backend.name
+            name = self.backend.name if self._weights.is_onnx else "torch"
             try:
                 self._exact = open_backend(self._weights, backend=name, device=self.backend.device, precision="fp32")
             except BackendError:

@@ -55,7 +55,7 @@ def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memor
         if left is None or tiles.window_pixels * working <= left:
             return tiles
         raise PhotoError(
-            f"tiles of {tile} pixels need {_megabytes(tiles.window_pixels * working)} more than "
+            f"tiles of {tile} pixels need {_megabytes(tiles.window_pixels * working)}, more than "
             f"--max-memory leaves ({_megabytes(max(left, 0))}); use --tile auto",
             kind="out_of_memory",
         )
@@ -134,4 +134,4 @@ def _status(name: str) -> int | None:
 
 
 def _megabytes(count: float) -> str:
-    return f"{count / 1e6:.0f} MB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"

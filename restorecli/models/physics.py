@@ -7,11 +7,12 @@
   ragged fog of it, and teaches a restorer to take away as much.
 * Haze is ``I = J t + A (1 - t)`` with a smooth transmission t in [0.05, 1] and one nearly grey airlight A.
 
-Both are bounded by smooth functions, not by a clamp, so that there is always a gradient. A generator that sees only the
-photo must find one rain that suits every cycle, and learns to add none; these are given noise too, so that the same
-photo is degraded differently each time, and what they learn is a distribution. Noise that a network may do without is
-soon unused, and all haze becomes one haze: so noise decides, by itself, how dense haze and how bright its airlight is,
-where drops fall and how bright they are, and the network has to undo what is too much of it.
+Both are bounded by smooth functions, so that there is always a gradient; a clamp cuts off only the tint above white. A
+generator that sees only the photo must find one rain that suits every cycle, and learns to add none; these are given
+noise too, so that the same photo is degraded differently each time, and what they learn is a distribution. Noise that a
+network may do without is soon unused, and all haze becomes one haze: so noise decides, by itself, how dense haze and
+how bright its airlight is, where drops fall and how bright they are, and the network has to undo what is too much of
+it.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ class DataConfig:
     """Share of clear crops whose colours are made paler or stronger (by half at most) and given a slight cast, as if
     the same things were of other materials, or in another light."""
     enlarge: float = 0.0
-    """Share of rendered crops whose middle is enlarged by up to 2.2: as soft as photos that are enlarged or shaken."""
+    """Share of rendered crops of which a part is enlarged by up to 2.2, as soft as photos that are enlarged or shaken
+    are."""
     jpeg: float = 0.3
     """Share of rendered crops that go through JPEG at quality 50 to 95."""
     alone: float = 0.25
@@ -370,6 +371,25 @@ class TrainConfig:
             ),
         )
         return found + [message for holds, message in checks if not holds]
+
+    def warnings(self) -> list[str]:
+        """What is lawful, and probably not meant, one sentence each; of a run whose length is in steps."""
+        found = []
+        stages = (
+            ("start", self.unpaired.start, self.unpaired.weight > 0, "nothing is learnt from degraded photos"),
+            (
+                "transplant_start", self.unpaired.transplant_start,
+                self.unpaired.weight > 0 and self.unpaired.transplant > 0, "no rain is transplanted",
+            ),
+        )  # fmt: skip
+        for name, first, wanted, loss in stages:
+            if wanted and first >= self.steps:
+                share = 9 * self.steps // 10
+                found.append(
+                    f"unpaired.{name} is {first}, and the run has {self.steps} steps, so {loss}: "
+                    f"give --set unpaired.{name}={share} for the last tenth"
+                )
+        return found
 
     def with_overrides(self, pairs: Iterable[str]) -> TrainConfig:
         """The configuration with ``section.field=value`` pairs laid over it.

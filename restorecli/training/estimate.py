@@ -31,20 +31,23 @@ def describe(options: Options) -> str:
     dtype = choose_dtype(options.precision, device)
     folders = open_folders(options)
     config = length_of(options.config, folders, options.config.optimiser.accumulate)
-    data = Batches(config, folders.degraded, folders.clear, range(config.optimiser.accumulate))
+    small = _small(config)
     mechanics = Mechanics(config.optimiser.clip)
     restorer = restorer.to(device)
-    branch = build_branch(config, restorer, device, mechanics) if config.unpaired.weight > 0 else None
+    branch = build_branch(small, restorer, device, mechanics) if config.unpaired.weight > 0 else None
+    if branch is not None:
+        branch.transplants = config.unpaired.transplant > 0
     optimiser = build_optimiser(restorer, config.optimiser)
     players = Players(restorer, copy.deepcopy(restorer), optimiser, mechanics, Balance(0, 1), branch)
     modules: Mapping[str, nn.Module] = {"restorer": restorer, **(branch.modules() if branch else {})}
     lines = [config.to_toml()]
     sizes = {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
     lines += [f"# {name}: {count:,} parameters" for name, count in sizes.items() if count]
+    data = Batches(small, folders.degraded, folders.clear)
     lines.append(f"# {data.summary()}")
-    lines += [f"# warning: {warning}" for warning in folders.warnings]
+    lines += [f"# warning: {warning}" for warning in (*folders.warnings, *config.warnings())]
     lines.append(f"# {len(folders.pairs)} validation pairs; device {device}, {dtype_name(dtype)}")
-    memory, times = _measure(config, players, data, dtype)
+    memory, times = _measure(config, small, players, data, dtype)
     # Weights, gradients and Adam's two moments, and the restorer's moving average.
     fixed = 16 * sum(sizes.values()) + 4 * sizes["restorer"]
     lines.append(
@@ -60,24 +63,28 @@ def describe(options: Options) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _measure(
-    config: TrainConfig, players: Players, data: Batches, dtype: torch.dtype
-) -> tuple[float, dict[bool, float]]:
-    """Bytes of activations of a whole step, and seconds of a step with and without unpaired losses.
-
-    Both are taken from steps on one small crop a domain and grow with the number of pixels.
-    """
-    edge = min(config.data.crop, 64 if config.architecture == "unet" else 32)
-    first = config.unpaired.start if players.branch is not None else 0
-    small = replace(
+def _small(config: TrainConfig) -> TrainConfig:
+    """The same run with steps on one small crop a domain, which every discriminator still has a use for."""
+    edge = max(64 if config.architecture == "unet" else 32, 32 * 2 ** (config.unpaired.scales - 1))
+    return replace(
         config,
-        data=replace(config.data, crop=edge, batch=1),
+        data=replace(config.data, crop=min(config.data.crop, edge), batch=1),
         unpaired=replace(config.unpaired, batch=1),
         optimiser=replace(config.optimiser, accumulate=1),
     )
-    batch = Batches(small, data.degraded.paths, data.clear.paths).batch(first)
+
+
+def _measure(
+    config: TrainConfig, small: TrainConfig, players: Players, data: Batches, dtype: torch.dtype
+) -> tuple[float, dict[bool, float]]:
+    """Bytes of activations of a whole step, and seconds of a step with and without unpaired losses.
+
+    Both are taken from steps of the ``small`` run, whose ``data`` these are, and grow with the number of pixels.
+    """
+    first = config.unpaired.start if players.branch is not None else 0
+    batch = data.batch(first)
     parts = {True: batch, False: replace(batch, degraded=None, clear=None)}
-    area = (config.data.crop / edge) ** 2
+    area = (config.data.crop / small.data.crop) ** 2
     memory, times = 0.0, {True: 0.0, False: 0.0}
     modules = players.modules().values()
     for whole, part in parts.items():

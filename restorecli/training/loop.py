@@ -119,7 +119,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     ranks = f", {processes.count} processes" if processes.count > 1 else ""
     board = "" if journal is None or journal.has_board else '; no TensorBoard events: pip install "restorecli[train]"'
     tell(Event("start", step, config.steps, f"{device.type}, {dtype_name(dtype)}{ranks}, {data.summary()}{board}"))
-    for warning in folders.warnings:
+    for warning in (*folders.warnings, *config.warnings()):
         tell(Event("warning", step, config.steps, warning))
     if options.compile:
         compile_players(players)

@@ -32,6 +32,11 @@ class Weights:
     """Of ``path``, 64 hexadecimal digits."""
     metadata: Mapping[str, str]
 
+    @property
+    def is_onnx(self) -> bool:
+        """Whether an ONNX file is all there is, which PyTorch does not run."""
+        return self.path == self.onnx
+
 
 def of_file(path: Path, *, name: str, task: str | None = None) -> Weights:
     """The weights in a ``.safetensors`` or ``.onnx`` file, or of another program in one that spandrel reads, which are

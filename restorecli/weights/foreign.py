@@ -143,8 +143,8 @@ def _examined(path: Path, size: int, changed: int) -> Foreign:
         halo=halo,
         whole=reach is None or model.tiling.name != "SUPPORTED",
         dtypes=tuple(dtypes),
-        # The engine counts eleven of the widest layers' outputs, of four bytes a value, at once.
-        features=max(1.0, 1.25 * peak / (11 * 4)),
+        # The engine counts twelve of the widest layers' outputs, of four bytes a value, at once.
+        features=max(1.0, 1.36 * peak / (12 * 4)),
     )
 
 
@@ -247,7 +247,8 @@ def _module(model: Any) -> torch.nn.Module:
             dtype = next(self.network.parameters()).dtype
             # It pads what is smaller than the network can take, and cuts the result.
             restored: torch.Tensor = model(photo.to(dtype).contiguous())
-            return restored
+            # What comes after, in levels of up to 65535, is more than a narrow type holds.
+            return restored.to(photo.dtype)
 
         def to(self, *values: Any, **options: Any) -> ForeignNetwork:
             # Many architectures look at their tensors in ways that only the usual order in memory allows.

@@ -27,7 +27,7 @@ def load_network(weights: Weights, dtype: str = "fp32") -> torch.nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if weights.path.suffix == ".onnx":
+    if weights.is_onnx:
         raise WeightsError(f"{weights.path} is an ONNX file: PyTorch needs the .safetensors file", kind="refused")
     types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     builders = _builders()

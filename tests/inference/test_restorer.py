@@ -198,6 +198,8 @@ def test_the_memory_bound_chooses_the_tile(weights_files: dict[str, Path], monke
     with pytest.raises(PhotoError, match=r"--max-memory 401 MB is too little; it takes at least 4\d\d MB") as caught:
         tiles(held + 1_000_000)
     assert caught.value.kind == "out_of_memory"
+    with pytest.raises(PhotoError, match=r"--max-memory 1 kB is too little"):
+        tiles(1_000)
     with pytest.raises(PhotoError, match="use --tile auto"):
         tiles(held + 80_000_000, tile=1024)
 

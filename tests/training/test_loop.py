@@ -233,6 +233,50 @@ def test_describe_names_the_players_and_writes_nothing(options: Options) -> None
     assert not options.run.exists()
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["optimiser.accumulate=2"],
+        ["unpaired.pool=4"],
+        ["unpaired.scales=3", "data.crop=128"],
+        ["architecture=resnet", "resnet.width=8", "resnet.blocks=6", "unpaired.scales=2", "data.crop=64"],
+    ],
+)
+def test_describe_measures_what_the_run_would_do(options: Options, more: list[str]) -> None:
+    text = describe(replace(options, config=options.config.with_overrides(more)))
+    assert "# memory: about" in text and "# time: about" in text
+
+
+def test_describe_counts_transplants(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    genuine = estimate.take_step
+
+    def watched(config, step, groups, players, *rest):  # type: ignore[no-untyped-def]
+        seen.append(players.branch.transplants)
+        return genuine(config, step, groups, players, *rest)
+
+    monkeypatch.setattr(estimate, "take_step", watched)
+    for weight in (0, 5):
+        describe(replace(options, config=options.config.with_overrides([f"unpaired.transplant={weight}"])))
+        assert set(seen) == {weight > 0}
+        seen.clear()
+
+
+def test_a_run_that_ends_before_its_unpaired_stage_says_so(options: Options) -> None:
+    config = options.config.with_overrides(["steps=3", "unpaired.start=3", "unpaired.weight=0.1"])
+    expected = "unpaired.start is 3, and the run has 3 steps, so nothing is learnt from degraded photos"
+    assert f"# warning: {expected}" in describe(replace(options, config=config))
+    told: list[str] = []
+    train(
+        replace(options, config=config), lambda event: told.append(event.message) if event.kind == "warning" else None
+    )
+    assert any(expected in text for text in told)
+    assert not config.with_overrides(["unpaired.start=2"]).warnings()
+    assert not config.with_overrides(["unpaired.weight=0"]).warnings()
+    late = config.with_overrides(["unpaired.start=0", "unpaired.transplant_start=5", "unpaired.transplant=1"])
+    assert "no rain is transplanted" in late.warnings()[0]
+
+
 @pytest.mark.parametrize(("every", "expected"), [(16, 250 * 7 + 39750), (1, 4000 * 7 + 36000)])
 def test_every_step_is_counted_as_what_it_is(
     options: Options, monkeypatch: pytest.MonkeyPatch, every: int, expected: int

@@ -198,3 +198,19 @@ def test_the_network_has_the_precision_that_it_is_asked_for(tmp_path: Path) -> N
     network = load_network(weights, "bf16").to("cpu", memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert {value.dtype for value in network.parameters()} == {torch.bfloat16}
     assert network(torch.rand(1, 3, 32, 48), torch.zeros(1, 3, 1, 1)).shape == (1, 3, 32, 48)
+
+
+def test_narrow_precisions_give_what_fp32_gives_in_every_kind_of_window(tmp_path: Path) -> None:
+    path = saved(dncnn(), tmp_path / "theirs.pth")
+    rng = np.random.default_rng(2)
+    photo = np.concatenate([rng.integers(90, 160, (48, 64, 3)), np.full((16, 64, 3), 255)]).astype(np.uint8)
+    kinds = {"8 bits": photo, "16 bits": photo.astype(np.uint16) * 257, "grey": photo[..., 0], "strength": photo}
+
+    def restored(kind: str, precision: str) -> np.ndarray:
+        setting = {**ON_CPU, "precision": precision, "strength": 0.5 if kind == "strength" else 1.0}
+        return Restorer("derain", weights=str(path), **setting).restore(kinds[kind]).astype(np.float64)
+
+    for kind, pixels in kinds.items():
+        top = np.iinfo(pixels.dtype).max
+        difference = np.abs(restored(kind, "bf16") - restored(kind, "fp32")) / top
+        assert difference.max() < 0.03, kind

@@ -93,7 +93,7 @@ def every_setting(weights: Weights, device: str) -> list[Setting]:
     Those that ``auto`` chooses among, and with ``auto`` those on the CPU of a machine with a CUDA device.
     """
     found = _candidates(weights, device)
-    if found and found[0].device.startswith("cuda") and weights.onnx is not None and weights.path != weights.onnx:
+    if found and found[0].device.startswith("cuda") and weights.onnx is not None and not weights.is_onnx:
         found += [Setting("onnx", found[0].device, "auto")]
     return found if device != "auto" else [*found, *(s for s in _candidates(weights, "cpu") if s not in found)]
 
@@ -101,9 +101,9 @@ def every_setting(weights: Weights, device: str) -> list[Setting]:
 def _candidates(weights: Weights, device: str) -> list[Setting]:
     """What may be the fastest on this machine, best first by a rule of thumb."""
     known = weights.descriptor.dtypes
-    runs_torch = weights.path.suffix != ".onnx" and _is_there("torch")
+    runs_torch = not weights.is_onnx and _is_there("torch")
     if device.startswith("cuda") or (device == "auto" and has_cuda_driver()):
-        if weights.path.suffix == ".onnx":
+        if weights.is_onnx:
             return [Setting("onnx", device, "auto")]
         if _torch_has_cuda():
             place = "cuda:0" if device in ("auto", "cuda") else device

@@ -51,7 +51,7 @@ def open_backend(
 
 def _open(weights: Weights, backend: str, device: str, precision: str) -> Backend:
     if backend == "torch":
-        if weights.path.suffix == ".onnx":
+        if weights.is_onnx:
             raise BackendError(f"{weights.path.name} is an ONNX file, which PyTorch does not run; use --backend onnx")
         try:
             from restorecli.inference.backends.torch_backend import TorchBackend
