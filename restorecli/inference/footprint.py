@@ -48,26 +48,27 @@ def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memor
     """
     height, width = pixels.shape[:2]
     halo, stride = backend.descriptor.halo, backend.descriptor.stride
-    working = _working(backend)
+    working, least = _working(backend), backend.descriptor.least_pixels
     left = None if max_memory is None else max_memory - (taken if backend.device == "cpu" else 0)
     if tile != "auto":
         tiles = plan(height, width, tile=int(tile), halo=halo, stride=stride)
-        if left is None or tiles.window_pixels * working <= left:
+        need = max(tiles.window_pixels, least) * working
+        if left is None or need <= left:
             return tiles
         raise PhotoError(
-            f"tiles of {tile} pixels need {_megabytes(tiles.window_pixels * working)}, more than "
+            f"tiles of {tile} pixels need {_megabytes(need)}, more than "
             f"--max-memory leaves ({_megabytes(max(left, 0))}); use --tile auto",
             kind="out_of_memory",
         )
     found = plan_within(height, width, pixels=pixels_at_once(backend, left), halo=halo, stride=stride)
-    if found is not None:
+    if found is not None and (left is None or least * working <= left):
         return found
     smallest = plan(height, width, tile=stride, halo=halo, stride=stride)
     if max_memory is None or left is None:
         return smallest
     raise PhotoError(
         f"{width}x{height} pixels: --max-memory {_megabytes(max_memory)} is too little; "
-        f"it takes at least {_megabytes(max_memory - left + smallest.window_pixels * working)}",
+        f"it takes at least {_megabytes(max_memory - left + max(smallest.window_pixels, least) * working)}",
         kind="out_of_memory",
     )
 

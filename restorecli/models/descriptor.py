@@ -65,6 +65,12 @@ class Descriptor:
         if unknown or not self.dtypes:
             raise ValueError(f"dtypes must be among {', '.join(DTYPES)}, not {self.dtypes!r}")
 
+    @property
+    def least_pixels(self) -> int:
+        """Pixels that go through the network at once however small the tiles are: the thumbnail's, where statistics are
+        taken from it."""
+        return self.thumbnail**2 if self.architecture == "resnet" else 0
+
     def to_json(self) -> str:
         """The descriptor as one line of JSON, for a file's metadata."""
         return json.dumps(asdict(self), sort_keys=True)

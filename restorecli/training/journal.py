@@ -23,7 +23,8 @@ from restorecli.training.data import Batch, Batches
 
 
 class Journal:
-    """The books of a run, open from ``step`` on; lines that the checkpoint knows nothing of are struck out."""
+    """The books of a run, open from ``step`` on; lines that the checkpoint knows nothing of are struck out: all, where
+    there is none (-1)."""
 
     def __init__(self, run: Path, step: int) -> None:
         self.run = run
@@ -95,7 +96,7 @@ def _board(run: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(run / "events"), purge_step=step + 1 if step else None)
+    return SummaryWriter(str(run / "events"), purge_step=step + 1)
 
 
 def _write(file: Any, step: int, values: Mapping[str, float], digits: int) -> None:

@@ -97,11 +97,11 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     standing = Standing(_examination(options, folders), options.run, guarded=options.start_from is not None)
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
-    step = 0
+    step, known = 0, -1
     if checkpoint.exists():
         tensors, facts = read_checkpoint(checkpoint)
         _refuse_other_run(config, start, groups, bool(folders.pairs), facts, checkpoint)
-        step = int(facts["step"])
+        step = known = int(facts["step"])
         if facts["branch"]:
             players.branch = build_branch(config, restorer, device, players.mechanics)
         restore_modules(tensors, players.modules(), players.optimisers())
@@ -115,7 +115,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     journal = None
     if processes.first:
         write_bytes_atomic(config.to_toml().encode(), options.run / "config.toml", overwrite=True)
-        journal = Journal(options.run, step)
+        journal = Journal(options.run, known)
     ranks = f", {processes.count} processes" if processes.count > 1 else ""
     board = "" if journal is None or journal.has_board else '; no TensorBoard events: pip install "restorecli[train]"'
     tell(Event("start", step, config.steps, f"{device.type}, {dtype_name(dtype)}{ranks}, {data.summary()}{board}"))
@@ -169,7 +169,9 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     interrupted, restore_interrupts = _defer_interrupts()
     since = Stopwatch()
     try:
-        if standing.guarded and not standing.best:
+        # A stop may have come between a step and its validation.
+        unmeasured = (standing.measured or 0) < step
+        if (standing.guarded and not standing.best) or (unmeasured and validated(config, step)):
             examine()
         waited = time.perf_counter()
         for made in batches(data, step, _workers(options, device), device):
@@ -214,15 +216,16 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                 tell(Event("step", step, config.steps, values=means, speed=speed["photos_per_second"]))
             if journal is not None and (step % config.sample_every == 0 or step == config.steps):
                 journal.sheet(step, players.average, moved(made[0], device), data, device)
-            if step % config.validate_every == 0 or step == config.steps:
+            if validated(config, step):
                 examine()
             # The last step's checkpoint is the one below.
             if step % config.checkpoint_every == 0 and step < config.steps:
                 save()
             waited = time.perf_counter()
     except KeyboardInterrupt:
-        # Of half a step, which a second Ctrl-C leaves, some players have learnt and others not: it is not kept.
-        if whole:
+        # Of half a step, which a second Ctrl-C leaves, some players have learnt and others not: it is not kept. Nor is
+        # a start that was not measured yet: there is no best to give back.
+        if whole and (standing.best or not standing.guarded):
             save()
         raise
     finally:
@@ -235,6 +238,11 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
         tell(Event("warning", step, config.steps, f"{len(broken)} photos could not be used and were passed over"))
     tell(Event("stop", step, config.steps, "done" if finished else "time limit: run the same command to go on"))
     return Outcome(step, finished, options.run / "generator.safetensors", standing.report(step))
+
+
+def validated(config: TrainConfig, step: int) -> bool:
+    """Whether the weights are measured after so many steps."""
+    return step % config.validate_every == 0 or step == config.steps
 
 
 def _examination(options: Options, folders: Folders) -> Examination | None:

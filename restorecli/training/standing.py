@@ -35,10 +35,13 @@ class Standing:
         self.start: Scores = {}
         self.best: Scores = {}
         self.best_step = 0
+        self.measured: int | None = None
+        """The step that was measured last."""
 
     def take(self, step: int, scores: Scores) -> bool:
         """Note the scores of a step; True when its weights are the best so far (the first ones are)."""
         assert self.examination is not None
+        self.measured = step
         if self.best and not self.examination.better(scores, self.best, self.start):
             return False
         self.start = self.start or scores
@@ -60,9 +63,9 @@ class Standing:
 
     def facts(self) -> dict[str, Any]:
         """Plain values for the checkpoint."""
-        return {"start": self.start, "best": self.best, "best_step": self.best_step}
+        return {"start": self.start, "best": self.best, "best_step": self.best_step, "measured": self.measured}
 
     def load(self, facts: dict[str, Any]) -> None:
         """Put back what :meth:`facts` gave."""
         self.start, self.best = facts.get("start", {}), facts.get("best", {})
-        self.best_step = facts.get("best_step", 0)
+        self.best_step, self.measured = facts.get("best_step", 0), facts.get("measured")

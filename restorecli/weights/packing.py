@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -59,7 +60,7 @@ def pack(run: Path, out: Path) -> Pack:
                 shutil.copyfile(weights.onnx, folder / Path(HF_DEFAULT_FILE).with_suffix(".onnx"))
             if "preset" in weights.metadata:
                 (folder / "config.toml").write_text(weights.metadata["preset"], encoding="utf-8")
-            (folder / "README.md").write_text(_card(weights, parameters, _validation(run)), encoding="utf-8")
+            (folder / "README.md").write_text(_card(weights, parameters, _validation(run, weights)), encoding="utf-8")
             names = sorted(path.name for path in folder.iterdir())
             sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names if name != "README.md")
             (folder / "SHA256SUMS").write_text(sums, encoding="utf-8")
@@ -71,8 +72,10 @@ def pack(run: Path, out: Path) -> Pack:
     return Pack(out, (*names, "SHA256SUMS"), resolve(str(out), None))
 
 
-def _validation(run: Path) -> dict[str, float]:
-    """The last scores in the run's log; none when it never validated."""
+def _validation(run: Path, weights: Weights) -> dict[str, float]:
+    """The last scores in the run's log that are not of later weights than these; none when it never validated."""
+    steps = weights.metadata.get("steps", "")
+    last = float(steps) if steps.isdecimal() else math.inf
     try:
         lines = (run / "log.jsonl").read_text("utf-8", errors="replace").splitlines()
     except OSError:
@@ -82,7 +85,9 @@ def _validation(run: Path) -> dict[str, float]:
             values = json.loads(line)
         except ValueError:
             continue
-        if isinstance(values, dict) and any(str(key).startswith("val_") for key in values):
+        if not isinstance(values, dict) or values.get("step", 0) > last:
+            continue
+        if any(str(key).startswith(("val_", "held_")) for key in values):
             return values
     return {}
 
@@ -97,7 +102,10 @@ def _card(weights: Weights, parameters: int, scores: dict[str, float]) -> str:
     )
     if scores:
         shown = "\n".join(f"| {name} | {value:g} |" for name, value in scores.items())
-        figures = f"The last scores in the run's own log, on its validation photos:\n\n| | |\n| --- | --- |\n{shown}"
+        figures = (
+            f"Scores of step {scores.get('step', '?'):g} in the run's own log, on the photos it validates on:"
+            f"\n\n| | |\n| --- | --- |\n{shown}"
+        )
     else:
         figures = f"The run measured none. {TO_FILL_IN}: what `restore eval` says, on which photos."
     config = "`config.toml` is the preset: `restore train --preset config.toml` with the same folders trains alike."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from restorecli import Photo, Restorer
+from restorecli.errors import PhotoError
+from restorecli.inference.backends.base import Window
+from restorecli.inference.footprint import bytes_per_pixel, resident_memory
 from restorecli.models.generators import build_generator
 from restorecli.models.resnet import ResNet, ResNetConfig, _halved
 from restorecli.weights import save_network
@@ -93,6 +97,51 @@ def test_the_engine_restores_in_tiles_what_it_restores_whole(precision: str, lev
     assert one.tiles == 1 < 4 <= many.tiles
     assert float(whole.pixels.std()) > 5
     assert int(np.abs(whole.pixels.astype(int) - tiled.pixels).max()) <= levels
+
+
+def test_statistics_are_taken_once_for_all_tiles_of_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _network().float()
+    path = tmp_path / "resnet.safetensors"
+    save_network(path, network, network.descriptor("derain"))
+    taken = []
+    genuine = ResNet.statistics
+    monkeypatch.setattr(ResNet, "statistics", lambda self, photo: taken.append(len(photo)) or genuine(self, photo))
+    restorer = Restorer("derain", weights=path, backend="torch", device="cpu", precision="fp32", tile=32)
+    for count in (1, 2):
+        assert restorer.restore_photo(Photo(noise(250, 180)))[1].tiles > 4
+        assert taken == [1] * count
+    # Windows of several photos in one run have each their own.
+    backend = restorer.backend
+    rng = np.random.default_rng(3)
+    windows = [
+        Window(
+            rng.integers(0, 256, (64, 64, 3), np.uint8), rng.random((32, 32, 3), np.float32), np.zeros(4, np.float32)
+        )
+        for _ in range(2)
+    ]
+    alone = [backend.start([window], 1.0)[0]() for window in windows]
+    together = [pending() for pending in backend.start(windows, 1.0)]
+    assert all(int(np.abs(a.astype(int) - b).max()) <= 1 for a, b in zip(alone, together, strict=True))
+    assert not np.array_equal(alone[0], backend.start([replace(windows[0], thumbnail=windows[1].thumbnail)], 1.0)[0]())
+
+
+def test_the_memory_of_the_statistics_counts(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = ResNet(ResNetConfig(width=4, blocks=5, thumbnail=512)).eval()
+    path = tmp_path / "resnet.safetensors"
+    save_network(path, network, network.descriptor("derain"))
+
+    def restored(max_memory: int, tile: int | str) -> None:
+        Restorer(
+            "derain", weights=path, backend="torch", device="cpu", precision="fp32", tile=tile, max_memory=max_memory
+        ).restore_photo(Photo(noise(250, 180)))
+
+    statistics = 512**2 * bytes_per_pixel(network.descriptor("derain"), "torch", "fp32")
+    for tile in (32, "auto"):
+        with pytest.raises(PhotoError) as caught:
+            restored(int(resident_memory() + statistics / 2), tile)
+        assert caught.value.kind == "out_of_memory"
+        restored(int(resident_memory() + 2 * statistics), tile)
 
 
 def test_is_built_again_from_plain_values() -> None:

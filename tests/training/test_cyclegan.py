@@ -56,6 +56,19 @@ def test_the_generators_loss_reaches_generators_and_heads_but_no_judge(small_con
 
 
 @pytest.mark.parametrize("method", sorted(BRANCHES))
+def test_every_term_counts_with_its_own_weight(small_config: TrainConfig, method: str) -> None:
+    weights = {"adversarial": 0.5, "cycle": 7.0, "identity": 1.5, "contrast": 25.0}
+    branch = _branch(small_config.with_overrides([f"unpaired.{key}={value}" for key, value in weights.items()]), method)
+    loss, values = _round(branch)
+    expected = sum(
+        weights["adversarial" if name == "gan" else name] * values[name]
+        for name in ("gan", "cycle", "identity", "contrast")
+    )
+    assert min(values[name] * weight for name, weight in weights.items() if name in values) > 1e-3
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", sorted(BRANCHES))
 def test_a_round_moves_every_player(small_config: TrainConfig, method: str) -> None:
     branch = _branch(small_config, method)
     before = {n: [p.clone() for p in m.parameters()] for n, m in branch.modules().items()}

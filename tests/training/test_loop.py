@@ -21,6 +21,7 @@ from restorecli.training import step as stepping
 from restorecli.training.config import TrainConfig, load_preset
 from restorecli.training.cyclegan import CycleGAN
 from restorecli.training.estimate import describe
+from restorecli.training.examination import Paired, Unpaired
 from restorecli.training.loop import train
 from restorecli.training.options import Event, Options
 from restorecli.training.step import rate
@@ -344,6 +345,21 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(options: Options)
     assert [line["step"] for line in _log(options.run) if "rendered" in line] == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_fine_tuning_killed_before_its_first_checkpoint_measures_its_start_once(
+    options: Options, start_weights: Path
+) -> None:
+    options = replace(options, start_from=str(start_weights))
+
+    def kill(event: Event) -> None:
+        if event.kind == "step":
+            raise KeyError("killed")
+
+    with pytest.raises(KeyError):
+        train(options, kill)
+    assert train(options, _quiet).finished
+    assert [line["step"] for line in _log(options.run) if "rendered" not in line] == [0, 4, 6]
+
+
 def test_weights_name_no_folder_of_this_machine(options: Options, tmp_path: Path) -> None:
     for name in ("rgb", "depth"):
         folder = tmp_path / "private" / name
@@ -408,8 +424,38 @@ def test_a_second_ctrl_c_keeps_no_half_step(options: Options, monkeypatch: pytes
     events: list[Event] = []
     train(options, events.append)
     assert events[0].step == 4
-    first, second = (load_file(run / "generator.safetensors") for run in (options.run, unbroken.run))
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    first, second = (load_file(run / "checkpoint" / "last.safetensors") for run in (options.run, unbroken.run))
+    assert first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_second_ctrl_c_puts_a_validation_off(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = replace(options, val=(options.clear, options.clear))
+    unbroken = replace(options, run=options.run.parent / "unbroken")
+    train(unbroken, _quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr(Paired, "measure", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(options, _quiet)
+    events: list[Event] = []
+    train(options, events.append)
+    assert events[0].step == 4
+    assert _log(options.run) == _log(unbroken.run)
+
+
+def test_a_second_ctrl_c_before_the_start_is_measured_keeps_nothing(
+    options: Options, start_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(options, start_from=str(start_weights))
+    with monkeypatch.context() as patch:
+        patch.setattr(Unpaired, "measure", _interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(options, _quiet)
+    assert not (options.run / "checkpoint" / "last.safetensors").exists()
+    assert train(options, _quiet).finished
+
+
+def _interrupted(*args: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_one_process_renders_beside_the_steps_where_there_is_a_core_for_it(

@@ -69,6 +69,16 @@ def test_a_pack_is_usable_and_says_what_is_known(make_run: Callable[..., Path], 
     assert [path.name for path in packed.folder.parent.iterdir()] == ["mine"]
 
 
+@pytest.mark.parametrize("name", ["val_psnr_y", "held_distance"])
+def test_a_card_has_the_scores_of_the_weights_that_are_packed(
+    make_run: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    # Fine-tuning gives back the best weights, which later ones were measured after.
+    run = make_run(*(f'{{"step": {step}, "{name}": {step + 0.5}}}' for step in (60, 120, 180)))
+    card = (pack(run, tmp_path / "mine").folder / "README.md").read_text()
+    assert f"| {name} | 120.5 |" in card and "Scores of step 120" in card and "180.5" not in card
+
+
 def test_a_card_that_somebody_filled_in_is_not_overwritten(make_run: Callable[..., Path], tmp_path: Path) -> None:
     run = make_run()
     out = tmp_path / "empty"

@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from restorecli.errors import PhotoError, WeightsError
+from restorecli.inference.backends.choice import every_setting
 from restorecli.models.descriptor import Descriptor
 from restorecli.weights import (
     FORMAT,
@@ -280,9 +281,12 @@ def test_tensors_must_be_just_those_of_the_network(change: str, weights_files: d
         load_network(resolve(str(path), "derain"))
 
 
-def test_an_onnx_file_is_nothing_for_torch(weights_files: dict[str, Path]) -> None:
-    weights = resolve(str(weights_files["derain"].with_suffix(".onnx")), "derain")
-    assert weights.onnx == weights.path
+@pytest.mark.parametrize("name", ["mine.onnx", "MINE.ONNX"])
+def test_an_onnx_file_is_nothing_for_torch(weights_files: dict[str, Path], tmp_path: Path, name: str) -> None:
+    shutil.copy(weights_files["derain"].with_suffix(".onnx"), tmp_path / name)
+    weights = resolve(str(tmp_path / name), "derain")
+    assert weights.onnx == weights.path and weights.is_onnx
+    assert {one.backend for one in every_setting(weights, "cpu")} <= {"onnx", "openvino"}
     with pytest.raises(WeightsError, match="ONNX"):
         load_network(weights)
 

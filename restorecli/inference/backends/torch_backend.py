@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import partial
 
@@ -19,6 +20,7 @@ from restorecli.errors import BackendError
 from restorecli.hardware import cpu_has_fast_bf16, flushed_denormals
 from restorecli.inference.backends.base import ENOUGH_TOGETHER, NotFinite, OutOfMemory, Pending, Window
 from restorecli.inference.backends.machine import free_main_memory, threads
+from restorecli.models.resnet import ResNet, Statistics
 from restorecli.weights import Weights, load_network
 
 _TYPES = {
@@ -52,6 +54,7 @@ class TorchBackend:
         network = load_network(weights, self.precision)
         with self._errors():
             self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._known: deque[tuple[np.ndarray, Statistics]] = deque(maxlen=2 * self.together)
 
     def start(self, windows: Sequence[Window], strength: float) -> list[Pending]:
         with self._errors(), self._settings():
@@ -89,13 +92,29 @@ class TorchBackend:
         top = np.iinfo(kind).max
         photo = self._pictures([window.pixels for window in windows]).to(torch.float32).mul_(1 / top)
         thumbnails = self._pictures([window.thumbnail for window in windows])
-        restored = self._network(photo, thumbnails, self._there([window.place for window in windows]))
+        more = [self._statistics(windows)] if isinstance(self._network, ResNet) else []
+        restored = self._network(photo, thumbnails, self._there([window.place for window in windows]), *more)
         # The sum is a number exactly when all values are.
         finite = restored.sum(dim=(1, 2, 3)).isfinite()
         restored = restored.clamp_(0, 1)
         if strength != 1:
             restored = photo.lerp_(restored, strength)
         return restored.mul_(top).round_().to(_TYPES[kind]).permute(0, 2, 3, 1).contiguous(), finite
+
+    def _statistics(self, windows: Sequence[Window]) -> Statistics:
+        """Of the windows' thumbnails, each taken once for all windows of a photo: it costs more than most windows."""
+        assert isinstance(self._network, ResNet)
+        each = []
+        for window in windows:
+            found = next((one for thumbnail, one in self._known if thumbnail is window.thumbnail), None)
+            if found is None:
+                found = self._network.statistics(self._pictures([window.thumbnail]))
+                self._known.append((window.thumbnail, found))
+            each.append(found)
+        if len(each) == 1:
+            return each[0]
+        norms = zip(*each, strict=True)
+        return [(torch.cat([mean for mean, _ in norm]), torch.cat([scale for _, scale in norm])) for norm in norms]
 
     def _pictures(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """Each (H, W, 3), as (B, 3, H, W) on the device; seen so they are channels_last already."""
