@@ -96,7 +96,8 @@ def _parameters(callback: Callable[..., Any]) -> Iterator[tuple[str, OptionInfo 
 
 
 def _line(command: str, key: str, info: OptionInfo | ArgumentInfo, kind: Any, default: Any) -> str:
-    help = (info.help or "").rstrip(".")
+    help = info.help or ""
+    help = help if help.endswith("...") else help.removesuffix(".")
     notes = []
     if isinstance(default, enum.Enum | str | int | float) and not isinstance(default, bool) and info.show_default:
         notes.append(f"default {default.value if isinstance(default, enum.Enum) else default}")

@@ -134,8 +134,9 @@ def _describe(path: Path, weights: Weights, precision: str) -> None:
 
 def _difference(network: Any, path: Path, descriptor: Descriptor, size: tuple[int, int, int]) -> float:
     """Largest difference between ONNX Runtime and PyTorch on random numbers of one size, in levels of 255."""
-    import onnxruntime
     import torch
+
+    from restorecli.onnx_runtime import onnxruntime
 
     number, height, width = size
     generator = np.random.default_rng(height * 10_000 + width)

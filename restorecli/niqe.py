@@ -7,6 +7,7 @@ deepinv does not contain. They are used when they are on this machine, and never
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +65,7 @@ def statistics_path() -> Path:
 def _check(path: Path) -> None:
     import torch
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(
             f"NIQE needs the statistics of undistorted photos, which are not on this machine: put {ADDRESS} at {path}",
             kind="missing",

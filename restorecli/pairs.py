@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from restorecli.errors import UsageError
 from restorecli.photo import PHOTO_SUFFIXES
+from restorecli.photo.folders import walk
 
 OUTPUT_ENDINGS = {"dehaze": "_dehazed", "derain": "_derained"}
 """What each task adds to a photo's name when its output lies beside it."""
@@ -15,10 +17,18 @@ ENDINGS = tuple(OUTPUT_ENDINGS.values())
 
 
 def photos_in(folder: Path) -> list[Path]:
-    """All photos below ``folder`` (any depth, by suffix), sorted by path; :class:`UsageError` when it is no folder."""
-    if not folder.is_dir():
+    """All photos below ``folder`` (any depth, by suffix, no hidden ones), sorted by path.
+
+    :class:`UsageError` when it is no folder, or when it or a folder in it cannot be read.
+    """
+    if not os.path.isdir(folder):
         raise UsageError(f"{folder} is not a folder: give a folder of photos", kind="missing")
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+    files = walk(folder, without=None, on_error=_refuse)
+    return sorted(path for path in files if path.suffix.lower() in PHOTO_SUFFIXES and os.path.isfile(path))
+
+
+def _refuse(folder: Path, error: OSError) -> None:
+    raise UsageError(f"{folder} cannot be read ({error.strerror or error}): name another folder", kind="unreadable")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ them contains. They are used when they are on this machine, and never fetched.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +57,7 @@ def alexnet_path() -> Path:
 def _check(path: Path) -> None:
     import torch
 
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(
             f"LPIPS needs AlexNet's weights, which are not on this machine: put "
             f"https://download.pytorch.org/models/{ALEXNET} at {path}",

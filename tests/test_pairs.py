@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,22 @@ def test_of_photos_and_their_results_in_one_folder_only_those_that_are_meant(tmp
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not a folder"):
         photos_in(tmp_path / "none")
+
+
+def test_hidden_files_are_no_photos_and_unreadable_folders_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = _touch(tmp_path / "in", "b.jpg", "a/c.png", "._b.jpg", ".thumbs/b.jpg", "a/.d.png", "e.txt")
+    assert [path.name for path in photos_in(folder)] == ["c.png", "b.jpg"]
+    genuine = os.scandir
+
+    def locked(place: Path) -> object:
+        if Path(place).name == "a":
+            raise PermissionError(13, "Permission denied")
+        return genuine(place)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(UsageError, match=r"in/a cannot be read \(Permission denied\)"):
+        photos_in(folder)
+    with pytest.raises(UsageError, match="not a folder"):
+        photos_in(tmp_path / ("x" * 300))

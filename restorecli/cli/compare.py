@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -152,9 +153,9 @@ def _comparisons(before: Path, after: Path, target: Path | None) -> list[_Compar
     from restorecli.report.matching import match_folders
 
     for path in filter(None, (before, after, target)):
-        if not path.exists():
+        if not os.path.exists(path):
             raise UsageError(f"{shown(path)}: no such file or folder; check the path", kind="missing")
-    kinds = {path.is_dir() for path in (before, after, target) if path is not None}
+    kinds = {os.path.isdir(path) for path in (before, after, target) if path is not None}
     if len(kinds) > 1:
         raise UsageError(
             "give photos only, or folders only: " + ", ".join(shown(p) for p in (before, after, target) if p)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import shutil
 import sys
 import textwrap
@@ -86,7 +87,8 @@ class Console:
         """One line on stderr, whatever the mode; under ``--verbose`` the traceback comes before it."""
         if self.verbose and isinstance(error, BaseException):
             traceback.print_exception(error, file=sys.stderr)
-        line = " ".join(f"{error}{also}".split())
+        # Two spaces may be those of a file's name.
+        line = re.sub(r"\s*[\r\n]+\s*", " ", f"{error}{also}").strip()
         _to_stderr(f"restore: {_printable(line)}")
 
     @contextlib.contextmanager

@@ -72,8 +72,8 @@ def user_file() -> Path:
 def files() -> list[tuple[Path, frozenset[str]]]:
     """The files that are there, weakest first, each with the options that it may set."""
     own, here = user_file(), Path(FILE)
-    found = [(own, OF_THE_USER)] if own.is_file() else []
-    if here.is_file() and not (found and here.samefile(own)):
+    found = [(own, OF_THE_USER)] if os.path.isfile(own) else []
+    if os.path.isfile(here) and not (found and here.samefile(own)):
         found.append((here, OF_A_FOLDER))
     return found
 
@@ -106,9 +106,13 @@ def in_effect(context: typer.Context) -> list[Setting]:
     """What files and variables have set for the command of ``context``."""
     name = context.command_path.partition(" ")[2]
     options = dict(_commands(context.find_root().command)).get(name, {})
-    kinds = {option: getattr(context.get_parameter_source(each.name), "name", "") for option, each in options.items()}
     given = preset(context, name)
-    return [setting for option, setting in given.items() if kinds[option] in ("ENVIRONMENT", "DEFAULT_MAP")]
+    return [setting for option, setting in given.items() if by_default(context, options[option].name)]
+
+
+def by_default(context: typer.Context, parameter: str) -> bool:
+    """Whether a parameter's value is a file's or a variable's: then it gives way where it does not apply."""
+    return getattr(context.get_parameter_source(parameter), "name", "") in ("ENVIRONMENT", "DEFAULT_MAP")
 
 
 def preset(context: typer.Context, name: str) -> dict[str, Setting]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from restorecli.cli import defaults
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption, console_of
 from restorecli.errors import PhotoError, UsageError
 
@@ -90,10 +92,12 @@ def evaluate(
     console = console_of(context, quiet=quiet, json=json, verbose=verbose)
     if (inputs is None) == (restored is None) or (task is None) != (inputs is None):
         raise UsageError("give --task and --input DIR, or --restored DIR alone")
-    if restored is not None and weights is not None:
+    if restored is not None and weights is not None and not defaults.by_default(context, "weights"):
         raise UsageError("--weights goes with --input: --restored photos are scored as they are")
     if table is not None and table.suffix.lower() != ".csv":
         raise UsageError(f"--csv {table} is no name of a table: give one that ends in .csv")
+    if table is not None:
+        _make_room(table)
     if target is None and (lpips or not niqe):
         raise UsageError("--target DIR is missing: only NIQE does without (--niqe, and no --lpips)")
     from restorecli.pairs import meant, pair_folders, photos_in
@@ -137,6 +141,16 @@ def evaluate(
     if table is not None:
         _write(table, rows, mean, failures)
     return 1 if failures else 0
+
+
+def _make_room(table: Path) -> None:
+    """Make the folder of a table; :class:`UsageError` before anything is scored when that, or the table, cannot be."""
+    try:
+        table.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--csv {table} cannot be written ({error.strerror or error}): name another file") from error
+    if os.path.isdir(table) or not os.access(table.parent, os.W_OK):
+        raise UsageError(f"--csv {table} cannot be written: name a file in a folder that is open to you")
 
 
 def _unpaired(pairing: Pairing, folder: Path, target: Path) -> list[tuple[Path, PhotoError]]:

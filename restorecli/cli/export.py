@@ -84,7 +84,7 @@ def _target(asked: str | None, source: Path, out: Path | None) -> Path:
     if out is not None:
         return out if _is_file(out) else out / source.with_suffix(".onnx").name
     # Beside a file of one's own, where --weights FILE finds it; never into the installed program or a cache.
-    beside = asked is not None and Path(asked).is_file()
+    beside = asked is not None and os.path.isfile(asked)
     return source.with_suffix(".onnx") if beside else Path(source.with_suffix(".onnx").name)
 
 

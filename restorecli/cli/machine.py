@@ -117,10 +117,10 @@ def _torch_devices() -> list[str]:
 
 def _onnx_devices() -> list[str]:
     """Devices that an ONNX Runtime session really opens on; what it lists as available says nothing."""
-    import onnxruntime
     from onnx import TensorProto, helper
 
     from restorecli.inference.backends.machine import has_cuda_driver
+    from restorecli.onnx_runtime import onnxruntime
 
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
     graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "probe", values[:1], values[1:])

@@ -25,7 +25,7 @@ def pixels(text: str) -> int:
 
 def duration(text: str) -> float:
     """``150m``, ``2h``, ``1h30m`` or ``90s`` -> seconds; :class:`UsageError` for anything else."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
+    parts = re.findall(r"(\d{1,15}(?:\.\d{1,15})?)([hms])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UsageError(f"--time-limit must be a time such as 150m, 2h or 1h30m, not {text!r}")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
@@ -35,7 +35,7 @@ def count_or_auto(text: str, option: str) -> int | None:
     """A whole number from 1 on; None for ``auto``; :class:`UsageError` for anything else."""
     if text == "auto":
         return None
-    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) < 1:
         raise UsageError(f"{option} must be auto or a whole number from 1 on, not {text!r}")
     return int(text)
 
@@ -50,7 +50,7 @@ def quality_or_same(text: str) -> int | str:
 
 
 def _scaled(text: str, units: dict[str, int], option: str, wanted: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]*)", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]*)", text.strip(), re.IGNORECASE)
     scale = units.get(found[2].upper()) if found else None
     if found is None or scale is None or float(found[1]) * scale < 1:
         raise UsageError(f"{option} must be {wanted}, not {text!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -113,7 +114,7 @@ class PhotoPage:
 
         if isinstance(result.glance, Capture):
             return result.glance.encode()
-        if result.status != "skipped" or not result.job.source.is_file():
+        if result.status != "skipped" or not os.path.isfile(result.job.source):
             return None
         before, after = (
             read_photo(path, max_pixels=self._max_pixels) for path in (result.job.source, result.job.target)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from restorecli.cli import quantities
+from restorecli.cli import defaults, quantities
 from restorecli.cli.console import Console, Progress
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption, console_of, device_names
 from restorecli.cli.report import PhotoPage, ReportOption, photo_page
@@ -167,6 +167,13 @@ def command_for(task: str) -> Callable[..., int]:
         verbose: Verbose = False,
     ) -> int:
         console = console_of(context, quiet=quiet, json=json, verbose=verbose)
+        # What is set for all commands and photos is not meant where it cannot be had.
+        if out is not None and _is_file(out) and defaults.by_default(context, "format"):
+            format = Format.same
+        if ensemble in ("4", "6") and task == "dehaze" and defaults.by_default(context, "ensemble"):
+            ensemble = "2"
+        if str(STANDARD_INPUT) in inputs and defaults.by_default(context, "preserve_times"):
+            preserve_times = False
         request = _Request(
             task=task,
             inputs=[Path(given) for given in inputs],
@@ -307,7 +314,7 @@ def _pixels_ahead(jobs: list[Job], *, overwrite: bool) -> int:
     pixels = 0.0
     for job in jobs:
         with contextlib.suppress(OSError):
-            if overwrite or not job.target.exists():
+            if overwrite or not os.path.exists(job.target):
                 # Photographs take a byte a pixel where they are compressed with loss, three and more elsewhere.
                 lossy = job.source.suffix.lower() in (".jpg", ".jpeg", ".webp", ".avif")
                 pixels += job.source.stat().st_size / (1 if lossy else 3)
@@ -329,14 +336,13 @@ def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: li
 
 def _restore_standard_input(request: _Request, console: Console, *, dry_run: bool) -> int:
     from restorecli.inference.jobs import Job, check_format
-    from restorecli.photo import PHOTO_SUFFIXES
 
     if len(request.inputs) > 1:
         raise UsageError("- stands for one photo on standard input: give it alone")
     if request.preserve_times:
         raise UsageError("--preserve-times needs a file: standard input has no times")
     out = request.out
-    if out is not None and (out.suffix.lower() not in PHOTO_SUFFIXES or os.path.isdir(out)):
+    if out is not None and not _is_file(out):
         raise UsageError(
             f"--out {_name(out)} must be a file with an image suffix when the photo comes from standard input"
         )
@@ -357,6 +363,13 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
         with console.progress(1, "") as bar:
             report.add(_restore_stream(request, restorer, job, bar, report.page))
         return report.close()
+
+
+def _is_file(out: Path) -> bool:
+    """Whether ``--out`` names the file of one photo and not a folder."""
+    from restorecli.photo import PHOTO_SUFFIXES
+
+    return out.suffix.lower() in PHOTO_SUFFIXES and not os.path.isdir(out)
 
 
 def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progress, page: PhotoPage | None) -> Result:
@@ -395,7 +408,10 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
             if into_file:
                 write_photo(restored, job.target, **output)
             else:
-                coded, _ = encode_photo(restored, format=output["format"], quality=output["quality"])
+                try:
+                    coded, _ = encode_photo(restored, format=output["format"], quality=output["quality"])
+                except PhotoError as error:
+                    raise PhotoError(f"standard input: {error}", kind=error.kind) from error
                 _write_to_stdout(coded)
     except PhotoError as error:
         return Result(job, "failed", error, width, height, details, seconds)

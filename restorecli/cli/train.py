@@ -236,7 +236,7 @@ def _two_folders(text: str) -> tuple[Path, Path]:
     parts = text.split(":")
     for cut in range(1, len(parts)):
         first, second = Path(":".join(parts[:cut])), Path(":".join(parts[cut:]))
-        if first.is_dir() and second.is_dir():
+        if os.path.isdir(first) and os.path.isdir(second):
             return first, second
     raise UsageError(f"--val must be INPUT:TARGET, two folders that are there, not {text!r}")
 

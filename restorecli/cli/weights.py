@@ -21,6 +21,12 @@ Name = Annotated[
         help="A name of the list, a file, or hf://OWNER/REPO[@REV][/FILE].",
     ),
 ]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", autocompletion=weights_names, help="A name of the list, or hf://OWNER/REPO[@REV][/FILE]."
+    ),
+]
 
 
 @app.command("list")
@@ -119,7 +125,7 @@ def _told(value: object) -> str:
 @app.command("pull")
 def pull(
     context: typer.Context,
-    name: Name,
+    name: Source,
     sha256: Annotated[
         str | None,
         typer.Option("--sha256", metavar="HEX", help="What the file's SHA-256 must be.", show_default=False),

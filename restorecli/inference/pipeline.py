@@ -106,15 +106,21 @@ class _Output:
         self.grounds[job.target.parent].check(job.target)
         # A PNG called photo.jpg stays a PNG of 16 bits, with its transparency.
         own = SUCCESSORS.get(photo.format, photo.format)
-        write_photo(
-            photo,
-            job.target,
-            format=own if self.format == "same" and not job.named else self.format,
-            quality=self.quality,
-            overwrite=self.overwrite,
-            original=original,
-            preserve_times=self.preserve_times,
-        )
+        try:
+            write_photo(
+                photo,
+                job.target,
+                format=own if self.format == "same" and not job.named else self.format,
+                quality=self.quality,
+                overwrite=self.overwrite,
+                original=original,
+                preserve_times=self.preserve_times,
+            )
+        except PhotoError as error:
+            if error.kind not in ("format", "extra"):
+                raise
+            # It is the photo that does not fit: there is no file of the other name.
+            raise PhotoError(f"{shown(job.source)} -> {error}", kind=error.kind) from error
 
 
 @dataclass(frozen=True)

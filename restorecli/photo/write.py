@@ -99,7 +99,7 @@ def encode_photo(photo: Photo, *, format: str = "same", quality: int | str = 95)
     if longest > MAX_SIDE.get(wanted, longest):
         raise PhotoError(
             f"{TITLES[wanted]} holds no side longer than {MAX_SIDE[wanted]} pixels, this one has {longest}; "
-            "choose another with --format png",
+            "choose another format, such as png",
             kind="format",
         )
     alpha = _alpha_for(photo, wanted)
@@ -114,7 +114,7 @@ def encode_photo(photo: Photo, *, format: str = "same", quality: int | str = 95)
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:160] or "not enough memory"
         raise PhotoError(
-            f"cannot be coded as {TITLES[wanted]} ({reason}); choose another with --format png", kind="format"
+            f"cannot be coded as {TITLES[wanted]} ({reason}); choose another format, such as png", kind="format"
         ) from error
 
 
@@ -145,7 +145,9 @@ def _alpha_for(photo: Photo, format: str) -> np.ndarray | None:
         return None
     if format == "gif" and ((alpha == opaque) | (alpha == 0)).all():
         return alpha
-    raise PhotoError(f"{TITLES[format]} cannot hold its transparency; choose --format png", kind="format")
+    raise PhotoError(
+        f"{TITLES[format]} cannot hold its transparency; choose another format, such as png", kind="format"
+    )
 
 
 def _image(pixels: np.ndarray, alpha: np.ndarray | None) -> Image.Image:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ def check_path(path: Path) -> None:
     """:class:`UsageError` when no page may be written to ``path``: no HTML name, a folder, or a file not of ours."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{shown(path)} is no name for a page: let it end in .html")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UsageError(f"{shown(path)} is a folder: name a file in it")
     try:
         with open(path, "rb") as file:
@@ -98,7 +99,7 @@ class Page:
         try:
             with contextlib.ExitStack() as stack:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                temp = stack.enter_context(final_name(self.path, overwrite=self.path.exists()))
+                temp = stack.enter_context(final_name(self.path, overwrite=os.path.exists(self.path)))
                 self._file = stack.enter_context(open(temp, "wb"))
                 self._stack = stack.pop_all()
         except (OSError, PhotoError) as error:

@@ -8,6 +8,7 @@ of workers, and whichever process has it. Unpaired crops of two groups are drawn
 from __future__ import annotations
 
 import fnmatch
+import os
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from restorecli.errors import PhotoError, TrainingError
+from restorecli.errors import PhotoError, TrainingError, UsageError
 from restorecli.pairs import photos_in
 from restorecli.photo import read_photo
 from restorecli.photo.bits import eight_bits
@@ -72,9 +73,12 @@ def read_rgb(path: Path) -> np.ndarray:
 
 def training_photos(folder: Path, exclude: tuple[str, ...]) -> list[Path]:
     """The photos of a folder without the excluded ones; :class:`TrainingError` when none is left."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise TrainingError(f"{folder} is not a folder: give a folder of photos", kind="missing")
-    there = photos_in(folder)
+    try:
+        there = photos_in(folder)
+    except UsageError as error:
+        raise TrainingError(str(error), kind=error.kind) from error
     found = [p for p in there if not any(fnmatch.fnmatch(p.name, pattern) for pattern in exclude)]
     if not found:
         why = f": data.exclude leaves out all {len(there)}" if there else ""

@@ -106,6 +106,12 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             players.branch = build_branch(config, restorer, device, players.mechanics)
         restore_modules(tensors, players.modules(), players.optimisers())
         del tensors
+        if step > config.steps:
+            raise TrainingError(
+                f"{checkpoint} has {step} steps, more than the {config.steps} asked for: "
+                "give as many --steps, or another --out",
+                kind="checkpoint",
+            )
         if scaler is not None and facts.get("scaler"):
             scaler.load_state_dict(facts["scaler"])
         players.balance.norms = facts.get("balance", [])

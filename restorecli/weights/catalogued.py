@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,14 +44,14 @@ class Entry:
     @property
     def size(self) -> int | None:
         """Bytes of the weights file, None when it is not there."""
-        return self.path.stat().st_size if self.path.is_file() else None
+        return self.path.stat().st_size if os.path.isfile(self.path) else None
 
 
 def weights_folder() -> Path:
     """The folder with ``weights.toml``: inside the package when installed, beside it in a clone."""
     here = Path(__file__).resolve().parent
     installed = here / "shipped"
-    return installed if installed.is_dir() else here.parents[1] / "weights"
+    return installed if os.path.isdir(installed) else here.parents[1] / "weights"
 
 
 def catalogue() -> list[Entry]:
@@ -84,4 +85,4 @@ def entry_called(name: str) -> Entry:
         return entries[name]
     near = difflib.get_close_matches(name, entries, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(entries) or 'none'}"
-    raise WeightsError(f"no weights are called {name!r}: {hint} (a file needs its suffix)", kind="missing")
+    raise WeightsError(f"no weights are called {name!r}: {hint}", kind="missing")

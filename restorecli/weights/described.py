@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,7 @@ class Weights:
 def of_file(path: Path, *, name: str, task: str | None = None) -> Weights:
     """The weights in a ``.safetensors`` or ``.onnx`` file, or of another program in one that spandrel reads, which are
     taken to be for ``task``; :class:`WeightsError` for any other file, unopened."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise WeightsError(f"{path} is not there: check --weights", kind="missing")
     try:
         with path.open("rb") as file:
@@ -92,7 +93,7 @@ def _of_stranger(path: Path, name: str, digest: str, task: str | None) -> Weight
 def _twin(path: Path, digest: str) -> Path | None:
     """The ONNX file beside ``path``, when it was made from just this file."""
     onnx = path.with_suffix(".onnx")
-    if not onnx.is_file():
+    if not os.path.isfile(onnx):
         return None
     try:
         return onnx if onnx_metadata(onnx).get("source_sha256") == digest else None

@@ -41,11 +41,11 @@ def pack(run: Path, out: Path) -> Pack:
     Raises :class:`UsageError` when ``out`` holds something already, :class:`WeightsError` when the run has no sound
     weights yet, and :class:`PhotoError` of kind ``unwritable`` or ``disk_full`` when the folder cannot be written.
     """
-    if not (run / HF_DEFAULT_FILE).is_file():
+    if not os.path.isfile(run / HF_DEFAULT_FILE):
         raise WeightsError(
             f"{run} holds no {HF_DEFAULT_FILE}: give the folder of a training run (restore train --out)", kind="missing"
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if os.path.exists(out) and (not os.path.isdir(out) or any(out.iterdir())):
         # A card that somebody has filled in is not to be had again.
         raise UsageError(f"{out} is there already: choose another --out", kind="exists")
     weights = resolve(str(run / HF_DEFAULT_FILE), None)
@@ -64,7 +64,7 @@ def pack(run: Path, out: Path) -> Pack:
             names = sorted(path.name for path in folder.iterdir())
             sums = "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names if name != "README.md")
             (folder / "SHA256SUMS").write_text(sums, encoding="utf-8")
-            if out.exists():
+            if os.path.exists(out):
                 out.rmdir()
             os.replace(folder, out)
     except OSError as error:

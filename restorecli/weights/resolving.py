@@ -41,7 +41,7 @@ def resolve(which: str | None, task: str | None) -> Weights:
     if task is not None and weights.task != task:
         raise WeightsError(
             f"{weights.name} removes {_REMOVES[weights.task]}, not {_REMOVES[task]}: "
-            f"use `restore {weights.task}`, or weights for {task}",
+            f"give weights for {task}, or do what these are for",
             kind="wrong_task",
         )
     return weights
@@ -76,14 +76,19 @@ class Pulled:
 def pull(which: str, *, sha256: str | None = None, progress: Progress | None = None) -> Pulled:
     """Fetch weights of the hub, unless they are here, and check them.
 
-    ``which`` is ``hf://OWNER/REPO[@REV][/FILE]``, whose SHA-256 must be ``sha256`` where it is given, or a name of the
-    catalogue, whose checksum counts. ``progress`` is told the bytes that are here and the bytes in all. Errors as for
+    ``which`` is ``hf://OWNER/REPO[@REV][/FILE]`` or a name of the catalogue, whose checksum counts; the SHA-256 must be
+    ``sha256`` where that is given. ``progress`` is told the bytes that are here and the bytes in all. Errors as for
     :func:`resolve`.
     """
     name = which
     if not which.startswith("hf://"):
         entry = entry_called(which)
-        if entry.hub is None or entry.path.is_file():
+        if sha256 is not None and sha256.lower() != entry.sha256.lower():
+            raise WeightsError(
+                f"{which} is not what was asked for: its checksum in the catalogue is {entry.sha256}, not {sha256}",
+                kind="corrupt",
+            )
+        if entry.hub is None or os.path.isfile(entry.path):
             weights = _of_entry(entry)
             return Pulled(name, weights.task, weights.path, weights.sha256, entry.hub)
         which, sha256 = entry.hub, entry.sha256
@@ -102,11 +107,11 @@ def located(which: str) -> Path:
     if which.startswith("hf://"):
         return fetch(which).path
     path = Path(which)
-    return path / HF_DEFAULT_FILE if path.is_dir() else path
+    return path / HF_DEFAULT_FILE if os.path.isdir(path) else path
 
 
 def _of_entry(entry: Entry) -> Weights:
-    if entry.hub is not None and not entry.path.is_file():
+    if entry.hub is not None and not os.path.isfile(entry.path):
         try:
             return of_file(fetch(entry.hub, sha256=entry.sha256, offline=True).path, name=entry.name)
         except WeightsError as error:
@@ -115,10 +120,10 @@ def _of_entry(entry: Entry) -> Weights:
             raise WeightsError(
                 f"{entry.name} is not on this machine: get it with `restore weights pull {entry.name}`", kind="missing"
             ) from error
-    if not entry.path.is_file():
+    if not os.path.isfile(entry.path):
         raise WeightsError(f"{entry.path} is missing: reinstall restorecli, or give --weights FILE", kind="missing")
     digest = _check(entry.path, entry.sha256)
-    onnx = entry.onnx_path if entry.onnx_path is not None and entry.onnx_path.is_file() else None
+    onnx = entry.onnx_path if entry.onnx_path is not None and os.path.isfile(entry.onnx_path) else None
     if onnx is not None and entry.onnx_sha256 is not None:
         _check(onnx, entry.onnx_sha256)
     return described(entry.path, entry.name, digest, safetensors_metadata(entry.path), onnx)
@@ -135,4 +140,4 @@ def _check(path: Path, expected: str) -> str:
 
 def _looks_like_path(which: str) -> bool:
     suffixes = {".safetensors", ".onnx", *PICKLES}
-    return Path(which).suffix.lower() in suffixes or os.sep in which or "/" in which or Path(which).exists()
+    return Path(which).suffix.lower() in suffixes or os.sep in which or "/" in which or os.path.exists(which)

@@ -191,6 +191,7 @@ def test_offline_is_accepted_anywhere(command: list[str], capsys: pytest.Capture
 def test_an_engine_that_does_not_start_is_told_of(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from restorecli.cli.machine import devices_of
 
+    monkeypatch.delitem(sys.modules, "restorecli.onnx_runtime", raising=False)
     monkeypatch.setitem(sys.modules, package, None)
     (told,) = devices_of(package)
     assert told.startswith("does not start: ")

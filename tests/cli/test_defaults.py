@@ -167,3 +167,33 @@ def test_where_the_users_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     if sys.platform == "linux":
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
         assert defaults.user_file() == tmp_path / "restorecli" / "restore.toml"
+
+
+def test_what_is_set_for_all_gives_way_where_it_cannot_be_had(
+    user_file: Path, asked: list[restore_photos._Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user_file.write_text('format = "png"\nensemble = 6\npreserve-times = true\n', "utf-8")
+    monkeypatch.setattr(restore_photos, "_restore_standard_input", lambda request, *_, **__: asked.append(request) or 0)
+    assert run(["dehaze", "a.jpg"]) == 0
+    assert (asked[-1].output["format"], asked[-1].engine["ensemble"], asked[-1].preserve_times) == ("png", 2, True)
+    assert run(["derain", "a.jpg", "--out", "b.jpg"]) == 0
+    assert (asked[-1].output["format"], asked[-1].engine["ensemble"]) == ("same", 6)
+    assert run(["derain", "a.jpg", "--out", "b.c"]) == 0
+    assert asked[-1].output["format"] == "png"
+    assert run(["derain", "-", "--out", "b.jpg"]) == 0
+    assert not asked[-1].preserve_times
+    # What is said on the command line is meant.
+    assert run(["dehaze", "a.jpg", "--ensemble", "6"]) == 2
+    assert run(["derain", "a.jpg", "--format", "png"]) == 0
+    monkeypatch.setenv("RESTORE_WEIGHTS", "derain")
+    Path("there").mkdir()
+    assert run(["eval", "--restored", "there", "--target", "there"]) == 2  # for want of photos, not for the weights
+
+
+def test_a_folder_of_settings_that_cannot_be_searched_holds_none(
+    asked: list[restore_photos._Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A name that no disk takes fails as a folder without permission does, for the superuser too.
+    monkeypatch.setattr(defaults, "user_file", lambda: tmp_path / ("x" * 300) / "restore.toml")
+    assert run(["derain", "a.jpg"]) == 0 and len(asked) == 1
+    assert defaults.files() == []

@@ -46,3 +46,12 @@ def test_count_or_auto() -> None:
     for text in ("0", "-3", "3x", "", "²"):
         with pytest.raises(UsageError, match="--tile"):
             quantities.count_or_auto(text, "--tile")
+
+
+def test_numbers_that_nobody_means_are_refused() -> None:
+    endless = "9" * 5000
+    for read in (quantities.memory, quantities.pixels, quantities.duration, quantities.quality_or_same):
+        with pytest.raises(UsageError):
+            read(endless)
+    with pytest.raises(UsageError):
+        quantities.count_or_auto(endless, "--tile")

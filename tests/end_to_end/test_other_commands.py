@@ -15,10 +15,13 @@ from skimage import data
 
 from restorecli import read_photo
 from restorecli.beside_torch import imported
+from restorecli.weights import catalogue
 from tests.end_to_end.conftest import Call
+from tests.small import noise
 
 Restore = Callable[..., Call]
 Photo = Callable[..., Path]
+Engine = Callable[[str], list[str]]
 
 SMALL_RUN = (
     *("--steps", "2", "--batch", "2", "--crop", "48", "--seed", "3", "--device", "cpu", "--precision", "fp32"),
@@ -294,3 +297,50 @@ def test_benchmark(restore: Restore, weights_files: dict[str, Path]) -> None:
     assert found["peak_memory"] is None or found["peak_memory"] > 30e6
     call = restore("benchmark", *options, "--device", "tensorrt", "--precision", "fp32")
     assert call.code == 4 and "--device tensorrt" in call.errors[-1]
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["derain", "{photo}", "--weights", f"{LONG}.safetensors"], 3),
+        (["derain", "{photo}", "--report", f"{LONG}.html"], 2),
+        (["compare", LONG, "{photo}"], 2),
+        (["eval", "--restored", LONG, "--target", LONG], 2),
+        (["export", f"{LONG}.safetensors", "--onnx"], 3),
+        (["weights", "pack", LONG, "--out", "pack"], 3),
+        (["train", "--rainy", LONG, "--clean", LONG], 5),
+    ],
+)
+def test_names_that_no_disk_takes_are_the_command_lines_fault(
+    arguments: list[str], code: int, restore: Restore, photo: Photo
+) -> None:
+    call = restore(*(argument.format(photo=photo("a.png")) for argument in arguments))
+    assert call.code == code and len(call.err.splitlines()) == 1 and "internal" not in call.err
+
+
+def test_a_checksum_that_is_asked_for_is_compared_whatever_is_pulled(restore: Restore) -> None:
+    there = next(entry for entry in catalogue() if entry.name == "derain")
+    assert restore("weights", "pull", "derain", "--sha256", there.sha256.upper()).code == 0
+    call = restore("weights", "pull", "derain", "--sha256", "0" * 64)
+    assert call.code == 3 and there.sha256 in call.err
+
+
+def test_a_table_that_cannot_be_written_is_known_before_anything_is_scored(
+    restore: Restore, photo: Photo, tmp_path: Path
+) -> None:
+    photo("in/a.png")
+    folders = ["--restored", tmp_path / "in", "--target", tmp_path / "in"]
+    call = restore("eval", *folders, "--csv", tmp_path / "in" / "a.png" / "scores.csv")
+    assert call.code == 2 and "--csv" in call.err and call.out == ""
+
+
+def test_a_photo_that_a_format_cannot_hold_is_named(restore: Restore, tmp_path: Path, engine: Engine) -> None:
+    pixels = np.dstack([noise(40, 56), noise(40, 56)[..., 0]])
+    Image.fromarray(pixels).save(tmp_path / "a  b.png")
+    for more in (["--format", "jpg"], ["--out", tmp_path / "x.jpg"]):
+        call = restore("derain", tmp_path / "a  b.png", *more, *engine("derain"))
+        assert call.code == 1 and f"{tmp_path}/a  b.png -> " in call.err
+        assert "JPEG cannot hold its transparency; choose another format, such as png" in call.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import restorecli
 from restorecli.errors import BackendError, UsageError, WeightsError
 from restorecli.export import export_onnx
 from restorecli.hardware import cpu_has_fast_bf16
@@ -146,7 +148,16 @@ def test_onnx_backends_leave_torch_alone_and_send_nothing(weights_files: dict[st
     environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert not [*tmp_path.rglob("*openvino*")], "its telemetry leaves a file with an identity when it is at work"
+    for library in ("openvino", "onnxruntime"):
+        assert not [*tmp_path.rglob(f"*{library}*")], "its telemetry leaves a file with an identity when it is at work"
+
+
+def test_onnx_runtime_is_imported_in_the_one_place_where_it_is_silenced() -> None:
+    package = Path(restorecli.__file__).parent
+    importing = [
+        path for path in package.rglob("*.py") if re.search(r"(?m)^\s*(import|from) onnxruntime", path.read_text())
+    ]
+    assert [path.name for path in importing] == ["onnx_runtime.py"]
 
 
 def test_cuda_that_is_not_there_is_an_error(weights_files: dict[str, Path]) -> None:
@@ -198,6 +209,16 @@ def test_precisions_that_a_backend_has_not(backend: str, precision: str, weights
         pytest.importorskip("openvino")
     with pytest.raises(BackendError, match=f"--precision {precision}"):
         open_backend(weights_for("derain", weights_files), backend=backend, device="cpu", precision=precision)
+
+
+def test_auto_takes_the_backend_that_has_a_precision(weights_files: dict[str, Path]) -> None:
+    found = open_backend(weights_for("derain", weights_files), device="cpu", precision="fp16")
+    assert (found.name, found.precision) == ("torch", "fp16")
+
+
+def test_a_cpu_has_no_number(weights_files: dict[str, Path]) -> None:
+    with pytest.raises(BackendError, match="cpu:1"):
+        open_backend(weights_for("derain", weights_files), backend="onnx", device="cpu:1")
 
 
 def test_precisions_that_the_weights_do_not_work_in(weights_files: dict[str, Path]) -> None:
@@ -272,6 +293,7 @@ def test_an_engine_that_does_not_start_is_a_backend_error(
 ) -> None:
     for name, package in (("torch", "torch"), ("onnx", "onnxruntime")):
         monkeypatch.delitem(sys.modules, f"restorecli.inference.backends.{name}_backend", raising=False)
+        monkeypatch.delitem(sys.modules, "restorecli.onnx_runtime", raising=False)
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(BackendError, match="does not start"):
             open_backend(weights_for("derain", weights_files), backend=name, device="cpu")

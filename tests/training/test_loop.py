@@ -114,6 +114,15 @@ def test_more_steps_extend_a_finished_run(options: Options) -> None:
     assert train(longer, _quiet).step == 8
 
 
+def test_fewer_steps_than_were_made_are_refused(options: Options) -> None:
+    train(options, _quiet)
+    before = (options.run / "config.toml").read_text()
+    shorter = replace(options, config=options.config.with_overrides(["steps=4"]))
+    with pytest.raises(TrainingError, match=r"has 6 steps, more than the 4 asked for"):
+        train(shorter, _quiet)
+    assert (options.run / "config.toml").read_text() == before
+
+
 def test_a_loss_that_is_not_finite_leaves_the_last_checkpoint(
     options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:

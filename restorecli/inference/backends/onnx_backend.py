@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from restorecli.errors import BackendError, UsageError, WeightsError
 from restorecli.inference.backends.base import ENOUGH_TOGETHER, OutOfMemory, Pending, Window, feed, results
 from restorecli.inference.backends.machine import free_main_memory, has_cuda_driver, threads
+from restorecli.onnx_runtime import errors as ort_errors
+from restorecli.onnx_runtime import onnxruntime
 from restorecli.weights import Weights
 
 # ONNX Runtime has no error type of its own for this: its allocators speak through its general ones.
@@ -78,7 +78,7 @@ class OnnxBackend:
             )
         # ONNX Runtime lists CUDA where there is none and then runs on the CPU: only the open session tells.
         runs = self._session.get_providers()[0]
-        if device != "auto" and runs != wanted:
+        if (device != "auto" and runs != wanted) or (runs == _CPU and ":" in device):
             raise _not_there(device)
         self.device = _short(runs) + (f":{number}" if runs in _NVIDIA or ":" in device else "")
         metadata = self._session.get_modelmeta().custom_metadata_map
@@ -86,7 +86,7 @@ class OnnxBackend:
         if precision not in ("auto", self.precision):
             raise BackendError(
                 f"--precision {precision} is not available: {weights.onnx.name} is {self.precision}; "
-                "use --backend torch, or export it in that precision",
+                f"use --backend torch{', or export it in that precision' if precision != 'bf16' else ''}",
                 kind="precision",
             )
         self._inputs = {entry.name for entry in self._session.get_inputs()}

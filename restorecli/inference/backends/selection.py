@@ -8,6 +8,7 @@ import re
 from restorecli.errors import BackendError, UsageError
 from restorecli.inference.backends.base import Backend
 from restorecli.inference.backends.choice import choose
+from restorecli.inference.measure import Setting
 from restorecli.models.descriptor import DTYPES
 from restorecli.weights import Weights
 
@@ -32,8 +33,12 @@ def open_backend(
     if "auto" not in (backend, precision):
         return _open(weights, backend, device, precision)
     choice = choose(weights, backend, device, precision, work=work)
+    settings = list(choice.settings)
+    if backend == "auto" and not weights.is_onnx:
+        # Where nothing that is worth choosing has the precision that was named, PyTorch may.
+        settings.append(Setting("torch", device, precision))
     failure: BackendError | None = None
-    for setting in choice.settings:
+    for setting in settings:
         wanted = precision if setting.precision == "auto" else setting.precision
         try:
             opened = _open(weights, setting.backend, setting.device, wanted)
