@@ -48,13 +48,14 @@ def benchmark(
     edge = quantities.count_or_auto(tile, "--tile") or "auto"
     bound = None if max_memory is None else quantities.memory(max_memory)
     from restorecli.inference.backends.choice import choose
-    from restorecli.inference.backends.selection import check_names
     from restorecli.inference.benchmark import benchmark as measured
     from restorecli.inference.benchmark import settings_for
     from restorecli.inference.measure import Setting
+    from restorecli.inference.restorer import check_arguments
     from restorecli.weights import catalogue, resolve
 
-    check_names(backend.value, device, precision.value)
+    engine = {"backend": backend.value, "device": device, "precision": precision.value}
+    check_arguments("derain", **engine, tile=edge, max_memory=bound, strength=1)
     asked = Setting(backend.value, device, precision.value)
     chosen = [resolve(weights, None)] if weights else [resolve(row.name, None) for row in catalogue() if row.default]
     console.note(f"{'weights':<16}{'backend':<10}{'device':<8}{'precision':<11}{'MP/s':>7}{'memory':>10}{'start':>8}")

@@ -51,8 +51,11 @@ def write_bytes_atomic(
     preserve_times: bool = False,
 ) -> None:
     """Write ``data`` to ``path`` as :func:`final_name` does, which says what is promised and raised."""
-    with final_name(path, overwrite=overwrite, original=original, preserve_times=preserve_times) as temp:
-        temp.write_bytes(data)
+    with (
+        final_name(path, overwrite=overwrite, original=original, preserve_times=preserve_times) as temp,
+        open(_reopened(temp, os.O_WRONLY), "wb") as file,
+    ):
+        file.write(data)
 
 
 @contextlib.contextmanager
@@ -75,14 +78,19 @@ def final_name(
         refuse_existing(path, overwrite=overwrite)
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary(path.parent, mode) as temp:
+            if original is not None:
+                with _handle_on(temp) as handle:
+                    _narrow(handle, original)
             yield temp
             # By its name: libraries that write to a path may have put another file there.
-            with open(temp, "rb+") as file:
-                os.fsync(file.fileno())
-            if overwrite:
-                _take_over(path, temp)
-            if preserve_times and original is not None:
-                _set_times(temp, original, path)
+            with _handle_on(temp) as handle:
+                os.fsync(handle)
+                if overwrite:
+                    _take_over(path, handle if os.chmod in os.supports_fd else temp)
+                if preserve_times and original is not None:
+                    _set_times(handle if os.utime in os.supports_fd else temp, original, path)
+                if not os.path.samestat(os.lstat(temp), os.fstat(handle)):
+                    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
             _publish(temp, path, overwrite=overwrite)
     except OSError as error:
         raise write_failure(path, error) from error
@@ -164,6 +172,33 @@ def _locked_file(folder: Path, mode: int) -> tuple[Path, int]:
         os.close(handle)
 
 
+def _reopened(temp: Path, flags: int) -> int:
+    """A handle on a file that is being written; :class:`OSError` when a link has taken its place."""
+    return os.open(temp, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+
+
+@contextlib.contextmanager
+def _handle_on(temp: Path) -> Iterator[int]:
+    handle = _reopened(temp, os.O_RDWR)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _narrow(handle: int, original: os.stat_result) -> None:
+    """Give a new file the group of the one that it is made from where that group may do more than others; where that
+    cannot be, its own group may do no more than they."""
+    ours, others = (stat.S_IMODE(original.st_mode) >> by & 0o7 for by in (3, 0))
+    if fcntl is None or os.fstat(handle).st_gid == original.st_gid or not ours & ~others:
+        return
+    with contextlib.suppress(OSError):
+        os.fchown(handle, -1, original.st_gid)
+        return
+    with contextlib.suppress(OSError):
+        os.fchmod(handle, stat.S_IMODE(os.fstat(handle).st_mode) & ~(0o70 & ~(others << 3)))
+
+
 def _remove_unlocked(path: Path) -> None:
     # On a disk that is shared between machines only those who may write get a lock.
     handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
@@ -177,25 +212,33 @@ def _remove_unlocked(path: Path) -> None:
         os.close(handle)
 
 
-def _take_over(path: Path, temp: Path) -> None:
-    """Give ``temp`` what the file that it is to replace has besides its content: who may do what with it."""
+def _take_over(path: Path, temp: int | Path) -> None:
+    """Give ``temp``, by a handle where there are such calls, what the file that it is to replace has besides its
+    content: who may do what with it."""
     try:
         old = os.stat(path)
     except OSError:
         return
+    mode = stat.S_IMODE(old.st_mode)
     with contextlib.suppress(OSError, AttributeError):
         new = os.stat(temp)
         if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-            os.chown(temp, old.st_uid, old.st_gid)
+            # Files may be given away by the superuser alone, but to a group by whoever is in it.
+            with contextlib.suppress(OSError):
+                os.chown(temp, -1, old.st_gid)
+            with contextlib.suppress(OSError):
+                os.chown(temp, old.st_uid, -1)
+        if os.stat(temp).st_gid != old.st_gid:
+            mode &= ~0o70 | (mode & 0o7) << 3
     with contextlib.suppress(OSError, AttributeError):
         for name in os.listxattr(path):
             with contextlib.suppress(OSError):
                 os.setxattr(temp, name, os.getxattr(path, name))
     with contextlib.suppress(OSError):
-        os.chmod(temp, stat.S_IMODE(old.st_mode))
+        os.chmod(temp, mode)
 
 
-def _set_times(temp: Path, original: os.stat_result, path: Path) -> None:
+def _set_times(temp: int | Path, original: os.stat_result, path: Path) -> None:
     try:
         os.utime(temp, ns=(original.st_atime_ns, original.st_mtime_ns))
     except OSError as error:

@@ -96,7 +96,7 @@ def sniff(head: bytes) -> str | None:
         return "png"
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         # Other makers' RAW starts like any TIFF: its directory tells.
-        return "raw" if head[8:10] == b"CR" else "tiff"
+        return "raw" if head[4:12] == b"\x10\0\0\0CR\2\0" else "tiff"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "webp"
     brands = _brands(head)

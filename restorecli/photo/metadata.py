@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from PIL import Image
 
@@ -171,7 +172,8 @@ def upright_exif(exif: bytes | None, width: int, height: int) -> bytes | None:
     details = block.pointed(entries, EXIF_IFD)
     for entry in entries:
         if entry.tag == ORIENTATION:
-            block.store(entry, 1)
+            # Whatever it was declared as: a reader that goes by the value would turn the photo once more.
+            struct.pack_into(f"{block.order}HLHH", block.data, entry.at + 2, _SHORT, 1, 1, 0)
     for entry in details:
         if entry.tag in (_PIXEL_WIDTH, _PIXEL_HEIGHT):
             block.store(entry, width if entry.tag == _PIXEL_WIDTH else height)
@@ -250,6 +252,31 @@ def has_field(exif: bytes | None, tag: int) -> bool:
     return any(entry.tag == tag for entry in block.directory(block.first)[0])
 
 
+class _Text(str):
+    """A text of EXIF as Pillow reads it, byte for character, that is also written so: Pillow's own writing knows ASCII
+    alone, and makes question marks of the rest."""
+
+    def encode(self, encoding: str = "", errors: str = "") -> bytes:
+        return super().encode("latin-1")
+
+
+def as_read(values: MutableMapping[int, Any]) -> None:
+    """Let the texts among the values of a directory that Pillow has read be written as they were."""
+    for tag, value in list(values.items()):
+        if type(value) is str:
+            values[tag] = _Text(value)
+        elif isinstance(value, tuple):
+            values[tag] = tuple(_Text(each) if type(each) is str else each for each in value)
+
+
+def directories_of(found: Image.Exif) -> None:
+    """Read the directories below the first, and let the texts of all be written as they were."""
+    as_read(found)
+    for pointer in (EXIF_IFD, GPS_IFD):
+        if pointer in found:
+            as_read(found.get_ifd(pointer))
+
+
 def exif_of_tiff(image: Image.Image) -> bytes | None:
     """What an open TIFF says besides its pixels, as an EXIF block; None when that is nothing, or broken."""
     try:
@@ -257,6 +284,7 @@ def exif_of_tiff(image: Image.Image) -> bytes | None:
         found.bigtiff = False
         for tag in TIFF_LAYOUT.intersection(found):
             del found[tag]
+        directories_of(found)
         return declared(found.tobytes()) if len(found) else None
     except Exception as error:  # whatever is wrong with the tags, the photo is not lost over it
         _log.warning("malformed EXIF is left out: %s", error)
@@ -285,6 +313,7 @@ def about_raw(data: bytes) -> tuple[bytes | None, bytes | None]:
         for tag in list(found):
             if tag in TIFF_LAYOUT or tag in _OF_SENSORS or tag >= _FIRST_OF_DNG:
                 del found[tag]
+        directories_of(found)
         return declared(found.tobytes()) if len(found) else None, xmp if isinstance(xmp, bytes) else None
     except Exception as error:  # as above
         _log.debug("nothing to be made of the tags of a camera RAW: %s", error)

@@ -18,6 +18,8 @@ _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _EXTRA = 256, 257, 258,
 _WHITE_IS_ZERO, _CMYK = 0, 5
 _NO_ALPHA, _PREMULTIPLIED_ALPHA, _STRAIGHT_ALPHA = 0, 1, 2
 _STRIPS, _TILES = (273, 279), (324, 325)
+_COMPRESSION, _UNKNOWN_TO_OPENCV = 259, (34925, 50000)
+"""LZMA and Zstandard."""
 
 
 def is_deep(image: ImageFile.ImageFile, file: IO[bytes]) -> bool:
@@ -61,7 +63,7 @@ def _deep_tiff(image: TiffImagePlugin.TiffImageFile, data: bytes) -> tuple[np.nd
         if any(at + size > len(data) for at, size in parts):
             raise ValueError("its pixel data are truncated")
     plain = tags.get(_PLANAR, 1) == 1 and tags.get(_SAMPLES, 1) in (1, 3, 4) and tags.get(_PHOTOMETRIC) != _CMYK
-    if plain:
+    if plain and tags.get(_COMPRESSION, 1) not in _UNKNOWN_TO_OPENCV:
         stored = deep.decode(tiff.without_turn(data), tags[_HEIGHT], tags[_WIDTH])
     else:
         stored = deep.decode_by_tifffile(data, tags[_HEIGHT], tags[_WIDTH])

@@ -15,13 +15,20 @@ _GREY_ALPHA = 4
 HEADER = (b"IHDR", b"PLTE")
 TRANSPARENCY = (b"tRNS",)
 ABOUT = (b"eXIf", b"iCCP", b"iTXt", b"pHYs", b"tEXt", b"zTXt")
+WITHOUT_TEXTS = (b"eXIf", b"iCCP", b"pHYs")
+WITHOUT_PROFILE = (b"eXIf", b"pHYs")
 PIXELS = (b"IDAT",)
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"tIME")
 _COLOURS = (b"sRGB", b"gAMA", b"cHRM")
 _XMP, _RAW_PROFILE, _RAW_IPTC = b"XML:com.adobe.xmp", b"Raw profile type ", b"Raw profile type iptc"
 _EXIF_START, _XMP_START = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
+_PROFILES = (b"exif", b"app1", b"xmp", b"iptc")
 _LARGEST_TEXT = 1 << 24
+"""Bytes that all coded profiles of a PNG together are unpacked to at most."""
 _LINEAR_GAMMA = 100_000
+_GAMMA_OF_SRGB, _PRIMARIES_OF_SRGB = 45_455, (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
+_UNSEEN = 500
+"""Hundred-thousandths of gamma, or of a chromaticity, that nobody sees."""
 _IPTC_LINE = 36
 
 
@@ -55,14 +62,18 @@ class Notes:
 def notes_of(data: bytes) -> Notes:
     """What the sound chunks say, wherever they stand."""
     texts, profiles, primaries, transfer = [], dict[bytes, bytes | None](), 2, 2
+    room = _LARGEST_TEXT
     for kind, body in _chunks(data, damaged_pixels=True):
         if kind in _COLOURS:
             texts.append((kind, body))
         if kind in _TEXTS:
             if body.startswith(_RAW_PROFILE):
                 name, _, text = body.partition(b"\0")
-                if kind in (b"tEXt", b"zTXt"):
-                    profiles[name.removeprefix(_RAW_PROFILE).lower()] = _raw_profile(text, packed=kind == b"zTXt")
+                name = name.removeprefix(_RAW_PROFILE).lower()
+                if kind in (b"tEXt", b"zTXt") and name in _PROFILES and name not in profiles:
+                    text = _unpacked(text, room) if kind == b"zTXt" else text
+                    room = max(1, room - len(text))
+                    profiles[name] = _raw_profile(text)
             elif not body.startswith(_XMP + b"\0"):
                 texts.append((kind, body))
         elif kind == b"cICP" and len(body) == 4:
@@ -79,14 +90,32 @@ def notes_of(data: bytes) -> Notes:
     return Notes(tuple(texts), profiles.get(b"iptc"), exif, xmp, primaries, transfer)
 
 
-def _raw_profile(text: bytes, *, packed: bool) -> bytes | None:
+def states_colours(texts: tuple[tuple[bytes, bytes], ...]) -> bool:
+    """Whether these chunks say, by gamma and primaries, that the values are no sRGB."""
+    found = dict(texts)
+    if b"sRGB" in found:
+        return False
+    gamma = int.from_bytes(found.get(b"gAMA", b""), "big") or _GAMMA_OF_SRGB
+    values = found.get(b"cHRM", b"")
+    primaries = struct.unpack(">8L", values) if len(values) == 32 else _PRIMARIES_OF_SRGB
+    pairs = [(gamma, _GAMMA_OF_SRGB), *zip(primaries, _PRIMARIES_OF_SRGB, strict=True)]
+    return any(abs(value - usual) > _UNSEEN for value, usual in pairs)
+
+
+def _unpacked(text: bytes, room: int) -> bytes:
+    """The text of a ``zTXt`` chunk behind its name, ``room`` bytes of it at most; empty when it is not to be had."""
+    try:
+        return zlib.decompressobj().decompress(text[1:], room)
+    except zlib.error:
+        return b""
+
+
+def _raw_profile(text: bytes) -> bytes | None:
     """The bytes that ImageMagick and others keep as digits in a text; None when they are not to be had."""
     try:
-        if packed:
-            text = zlib.decompressobj().decompress(text[1:], _LARGEST_TEXT)
         _, _, length, *lines = text.decode("ascii").split("\n")
         return bytes.fromhex("".join(lines))[: int(length)]
-    except (ValueError, IndexError, zlib.error):
+    except (ValueError, IndexError):
         return None
 
 

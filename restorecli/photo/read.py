@@ -166,16 +166,23 @@ def _decode_without_malformed(file: IO[bytes], format: str, max_pixels: int, lab
     if format == "jpeg":
         photo = _decode_whole(io.BytesIO(jpeg.bare(data)), format, max_pixels, label)
     else:
-        sound = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.ABOUT, png.PIXELS)
-        try:
-            photo = _decode_whole(io.BytesIO(sound), format, max_pixels, label)
-        except (PhotoError, MemoryError):
-            raise
-        except Exception:
-            bare = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.PIXELS)
-            photo = _decode_whole(io.BytesIO(bare), format, max_pixels, label)
+        photo = _first_that_will_do(data, max_pixels, label)
     _log.warning("%s: malformed metadata are left out", label)
     return photo
+
+
+def _first_that_will_do(data: bytes, max_pixels: int, label: str) -> Photo:
+    """A PNG with as many of its sound chunks as Pillow takes: texts may be larger than it reads, profiles broken."""
+    for about in (png.ABOUT, png.WITHOUT_TEXTS, png.WITHOUT_PROFILE):
+        sound = png.rearranged(data, png.HEADER, png.TRANSPARENCY, about, png.PIXELS)
+        try:
+            return _decode_whole(io.BytesIO(sound), "png", max_pixels, label)
+        except (PhotoError, MemoryError):
+            raise
+        except Exception as error:
+            _log.debug("%s: tried again with fewer chunks: %s", label, error)
+    bare = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.PIXELS)
+    return _decode_whole(io.BytesIO(bare), "png", max_pixels, label)
 
 
 def _decode_by_extra(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:
@@ -269,8 +276,10 @@ def _photo(
     icc = metadata.checked_icc(icc, {1: ("GRAY", "RGB"), 3: ("RGB",), 4: ("CMYK",)}[channels])
     try:
         with _named(label):
-            if icc is None and channels < 4:
+            # What a PNG says of it in four numbers goes before its profile.
+            if (icc is None and channels < 4) or others.get("format") == "png":
                 colour.check_transfer(transfer)
+            if icc is None and channels < 4:
                 icc = colour.profile_of(primaries) if channels == 3 else None
             encoding = colour.encoding_of(icc, channels)
     except ValueError as error:

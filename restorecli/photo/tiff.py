@@ -11,7 +11,7 @@ from PIL import Image, TiffImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from restorecli.photo import photoshop
-from restorecli.photo.metadata import EXIF_IFD, GPS_IFD, ORIENTATION, TIFF_LAYOUT, declared
+from restorecli.photo.metadata import EXIF_IFD, GPS_IFD, INTEROP_IFD, ORIENTATION, TIFF_LAYOUT, declared, directories_of
 
 _log = logging.getLogger(__name__)
 
@@ -36,15 +36,19 @@ def is_raw(file: IO[bytes]) -> bool:
     From its first directory, as Pillow does not open all of them. The file is left at its start.
     """
     file.seek(0)
-    head = file.read(8)
+    head = file.read(16)
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
-    file.seek(int.from_bytes(head[4:8], order))
-    fields = file.read(12 * int.from_bytes(file.read(2), order))
+    big = b"+" in head[2:4]
+    offset, count, step = (head[8:16], 8, 20) if big else (head[4:8], 2, 12)
+    file.seek(int.from_bytes(offset, order))
+    number = int.from_bytes(file.read(count), order)
+    fields = file.read(step * number) if number < 2**16 else b""
     file.seek(0)
     tags: dict[int, int] = {}
-    for at in range(0, len(fields) - 11, 12):
+    for at in range(0, len(fields) - step + 1, step):
         tag, kind = (int.from_bytes(fields[place : place + 2], order) for place in (at, at + 2))
-        tags[tag] = int.from_bytes(fields[at + 8 : at + (10 if kind == _SHORT else 12)], order)
+        value = at + (12 if big else 8)
+        tags[tag] = int.from_bytes(fields[value : value + (2 if kind == _SHORT else 4)], order)
     return _DNG_VERSION in tags or tags.get(_SUBFILE_TYPE) == _REDUCED or tags.get(_PHOTOMETRIC) in _OF_SENSORS
 
 
@@ -59,10 +63,9 @@ def blocks_of(image: TiffImagePlugin.TiffImageFile) -> dict[str, Any]:
 
 
 def _bytes(tags: ImageFileDirectory_v2, tag: int) -> bytes | None:
-    value = tags.get(tag)
-    if isinstance(value, tuple) and all(isinstance(number, int) for number in value):
-        # Adobe's own mistake, which others repeat: bytes that are declared as whole numbers.
-        return struct.pack(("<" if tags.prefix == b"II" else ">") + f"{len(value)}L", *value)
+    # As they stand in the file: Adobe declares these bytes as whole numbers by mistake, and others repeat it, of which
+    # Pillow then gives the first alone.
+    value = tags._tagdata.get(tag)
     return value if isinstance(value, bytes) else None
 
 
@@ -166,9 +169,10 @@ def _header(directory: ImageFileDirectory_v2, exif: bytes | None) -> bytes:
         try:
             found = Image.Exif()
             found.load(exif)
+            directories_of(found)
             for tag in found:
                 if tag not in TIFF_LAYOUT:
-                    merged[tag] = found.get_ifd(tag) if tag in (EXIF_IFD, GPS_IFD) else found[tag]
+                    merged[tag] = _below(found, tag) if tag in (EXIF_IFD, GPS_IFD) else found[tag]
             for tag in directory:
                 merged.tagtype[tag] = directory.tagtype[tag]
                 merged[tag] = directory[tag]
@@ -176,6 +180,14 @@ def _header(directory: ImageFileDirectory_v2, exif: bytes | None) -> bytes:
         except Exception as error:  # Pillow raises all kinds over odd tags; the photo is not lost over it
             _log.warning("EXIF that cannot be written to a TIFF is left out: %s", error)
     return _written(directory)
+
+
+def _below(found: Image.Exif, pointer: int) -> dict[int, Any]:
+    """The directory that a field points to, with the one that it points to itself in place of where that was."""
+    fields = dict(found.get_ifd(pointer))
+    if INTEROP_IFD in fields:
+        fields[INTEROP_IFD] = dict(found.get_ifd(INTEROP_IFD))
+    return fields
 
 
 def _written(directory: ImageFileDirectory_v2) -> bytes:

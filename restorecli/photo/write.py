@@ -102,6 +102,12 @@ def encode_photo(photo: Photo, *, format: str = "same", quality: int | str = 95)
             "choose another format, such as png",
             kind="format",
         )
+    if wanted != "png" and photo.icc is None and png.states_colours(photo.texts):
+        _log.warning(
+            "%s has no place for this PNG's gamma and primaries: its colours will look a little different; "
+            "keep them with --format png",
+            TITLES[wanted],
+        )
     alpha = _alpha_for(photo, wanted)
     pixels, icc = _values_for(photo, wanted)
     if wanted not in _UNROUNDED:

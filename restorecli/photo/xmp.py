@@ -12,11 +12,20 @@ _log = logging.getLogger(__name__)
 
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _RDF_END = re.compile(rb"</rdf:RDF\s*>")
-_ABOUT = re.compile(rb"""<rdf:Description\b[^>]*?\brdf:about\s*=\s*("[^"]*"|'[^']*')""", re.DOTALL)
+# No pattern here may take more than one look at each byte: a packet is as long, and as odd, as anybody likes.
+_ABOUT = re.compile(rb"""<rdf:Description\b[^<>]*?\brdf:about\s*=\s*("[^"<]*"|'[^'<]*')""")
 _HISTORY_END = re.compile(rb"</rdf:Seq\s*>\s*</xmpMM:History\s*>")
-_PADDING = re.compile(rb"(?<=\n)[ \t\r\n]+(?=<\?xpacket end)")
+_PACKET_END = b"<?xpacket end"
+_BLANK = b" \t\r\n"
+_BLANKS = re.compile(rb"[ \t\r\n]*")
 # The old picture once more, as base64.
-_THUMBNAILS = re.compile(rb"<xmp:Thumbnails\b.*?</xmp:Thumbnails\s*>\s*", re.DOTALL)
+_THUMBNAILS = (b"xmp:Thumbnails", b"xap:Thumbnails")
+# What is appended to a JPEG for these (a video, a map that makes it HDR) is not in what is written.
+_OF_APPENDED = rb"(?:GCamera:(?:MotionPhoto|MicroVideo)\w*|hdrgm:\w+)"
+_APPENDED = (
+    re.compile(rb"(?<=\s)" + _OF_APPENDED + rb"""\s*=\s*(?:"[^"<]*"|'[^'<]*')"""),
+    re.compile(rb"<(" + _OF_APPENDED + rb")>[^<]*</\1>"),
+)
 _NAMESPACES = {
     b"xmpMM": b"http://ns.adobe.com/xap/1.0/mm/",
     b"stEvt": b"http://ns.adobe.com/xap/1.0/sType/ResourceEvent#",
@@ -57,12 +66,15 @@ def checked_xmp(packet: bytes | str | None) -> bytes | None:
 def upright_xmp(packet: bytes | None, *, rotated: bool, width: int, height: int) -> bytes | None:
     """A sound packet for a photo that stands upright at ``width`` x ``height``.
 
-    What it says of the orientation becomes 1 when that was applied (``rotated``), the sizes become the real ones, and
-    thumbnails, which show the old picture, go.
+    What it says of the orientation becomes 1 when that was applied (``rotated``), the sizes become the real ones;
+    thumbnails, which show the old picture, go, and so does what it says of videos and gain maps, which are not kept.
     """
     if not packet:
         return None
-    packet = _THUMBNAILS.sub(b"", packet)
+    for name in _THUMBNAILS:
+        packet = _without_element(packet, name)
+    for pattern in _APPENDED:
+        packet = pattern.sub(b"", packet)
     if rotated:
         packet = _with_value(packet, b"tiff:Orientation", b"[2-8]", b"1")
         for name, size in (
@@ -73,6 +85,24 @@ def upright_xmp(packet: bytes | None, *, rotated: bool, width: int, height: int)
         ):
             packet = _with_value(packet, name, rb"\d+", str(size).encode())
     return packet
+
+
+def _without_element(packet: bytes, name: bytes) -> bytes:
+    """The packet without all elements of this name that have an end."""
+    kept, at = [], 0
+    while (start := packet.find(b"<" + name, at)) >= 0 and (end := packet.find(b"</" + name, start)) >= 0:
+        inside, after = packet.find(b">", start) + 1, packet.find(b">", end) + 1
+        if not inside or not after:
+            break
+        if packet[start + len(name) + 1 : start + len(name) + 2].isalnum() or packet[inside - 2 : inside] == b"/>":
+            # Of another name, or empty.
+            kept.append(packet[at:inside])
+            at = inside
+            continue
+        kept.append(packet[at:start])
+        blank = _BLANKS.match(packet, after)
+        at = blank.end() if blank else after
+    return b"".join([*kept, packet[at:]])
 
 
 def _with_value(packet: bytes, name: bytes, old: bytes, new: bytes) -> bytes:
@@ -104,8 +134,10 @@ def with_history(packet: bytes | None, event: Mapping[str, str]) -> bytes | None
         _log.debug("this XMP cannot be added to")
         return packet
     longer = packet[:at] + added + packet[at:]
-    padding = _PADDING.search(longer)
+    end_of_packet = longer.rfind(_PACKET_END)
+    blank = len(longer[: max(0, end_of_packet)].rstrip(_BLANK))
+    padding = longer.find(b"\n", blank, max(0, end_of_packet)) + 1
     if padding:
         # Space that was left for such additions, so that the packet still fits where it was.
-        longer = longer[: padding.start()] + longer[padding.start() + min(len(added), len(padding[0])) :]
+        longer = longer[:padding] + longer[padding + min(len(added), end_of_packet - padding) :]
     return longer
