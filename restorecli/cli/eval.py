@@ -96,8 +96,6 @@ def evaluate(
         raise UsageError("--weights goes with --input: --restored photos are scored as they are")
     if table is not None and table.suffix.lower() != ".csv":
         raise UsageError(f"--csv {table} is no name of a table: give one that ends in .csv")
-    if table is not None:
-        _make_room(table)
     if target is None and (lpips or not niqe):
         raise UsageError("--target DIR is missing: only NIQE does without (--niqe, and no --lpips)")
     from restorecli.pairs import meant, pair_folders, photos_in
@@ -116,6 +114,8 @@ def evaluate(
         if not pairing.pairs and not pairing.unsure:
             raise UsageError(f"no photo in {folder} has a target of its name in {target}; see `restore eval --help`")
         pairs, failures = [*pairing.pairs], _unpaired(pairing, folder, target)
+    if table is not None:
+        _make_room(table)
     score = Scorer(_open_restorer(task, weights), lpips=lpips, niqe=niqe)
     for path, error in failures:
         console.failure({"input": str(path)}, error)

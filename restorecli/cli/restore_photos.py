@@ -168,7 +168,9 @@ def command_for(task: str) -> Callable[..., int]:
     ) -> int:
         console = console_of(context, quiet=quiet, json=json, verbose=verbose)
         # What is set for all commands and photos is not meant where it cannot be had.
-        if out is not None and _is_file(out) and defaults.by_default(context, "format"):
+        from restorecli.inference.jobs import is_file
+
+        if out is not None and is_file(out) and defaults.by_default(context, "format"):
             format = Format.same
         if ensemble in ("4", "6") and task == "dehaze" and defaults.by_default(context, "ensemble"):
             ensemble = "2"
@@ -335,14 +337,14 @@ def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: li
 
 
 def _restore_standard_input(request: _Request, console: Console, *, dry_run: bool) -> int:
-    from restorecli.inference.jobs import Job, check_format
+    from restorecli.inference.jobs import Job, check_format, is_file
 
     if len(request.inputs) > 1:
         raise UsageError("- stands for one photo on standard input: give it alone")
     if request.preserve_times:
         raise UsageError("--preserve-times needs a file: standard input has no times")
     out = request.out
-    if out is not None and not _is_file(out):
+    if out is not None and not is_file(out):
         raise UsageError(
             f"--out {_name(out)} must be a file with an image suffix when the photo comes from standard input"
         )
@@ -363,13 +365,6 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
         with console.progress(1, "") as bar:
             report.add(_restore_stream(request, restorer, job, bar, report.page))
         return report.close()
-
-
-def _is_file(out: Path) -> bool:
-    """Whether ``--out`` names the file of one photo and not a folder."""
-    from restorecli.photo import PHOTO_SUFFIXES
-
-    return out.suffix.lower() in PHOTO_SUFFIXES and not os.path.isdir(out)
 
 
 def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progress, page: PhotoPage | None) -> Result:

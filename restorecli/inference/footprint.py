@@ -106,7 +106,7 @@ class Ledger:
 
     def used(self, tiles: Plan, backend: Backend) -> None:
         """Note that ``tiles`` were computed."""
-        bytes_of_window = tiles.window_pixels * _working(backend)
+        bytes_of_window = max(tiles.window_pixels, backend.descriptor.least_pixels) * _working(backend)
         self._kept = max(self._kept, int(bytes_of_window))
 
 

@@ -70,7 +70,7 @@ def plan_jobs(
     (on disks that do not tell capital letters apart too), when an output would replace a photo that is an input (its
     own only without ``overwrite``), or when ``out`` does not fit the inputs.
     """
-    into_file = out is not None and out.suffix.lower() in PHOTO_SUFFIXES and not os.path.isdir(out)
+    into_file = out is not None and is_file(out)
     if into_file and out is not None and (len(inputs) != 1 or os.path.isdir(inputs[0])):
         raise UsageError(f"--out {shown(out)} is one file, but there is more than one photo: give a folder")
     if into_file and out is not None:
@@ -113,6 +113,11 @@ def plan_jobs(
             failures.append(_failed(given, nothing))
     _check(jobs, overwrite)
     return list(jobs.values()), passed_over, failures
+
+
+def is_file(out: Path) -> bool:
+    """Whether ``--out`` names the file of one photo and not a folder."""
+    return out.suffix.lower() in PHOTO_SUFFIXES and not os.path.isdir(out)
 
 
 def check_format(out: Path, format: str) -> None:

@@ -53,7 +53,7 @@ def write_bytes_atomic(
     """Write ``data`` to ``path`` as :func:`final_name` does, which says what is promised and raised."""
     with (
         final_name(path, overwrite=overwrite, original=original, preserve_times=preserve_times) as temp,
-        open(_reopened(temp, os.O_WRONLY), "wb") as file,
+        open(reopened(temp, os.O_WRONLY), "wb") as file,
     ):
         file.write(data)
 
@@ -172,14 +172,14 @@ def _locked_file(folder: Path, mode: int) -> tuple[Path, int]:
         os.close(handle)
 
 
-def _reopened(temp: Path, flags: int) -> int:
+def reopened(temp: Path, flags: int) -> int:
     """A handle on a file that is being written; :class:`OSError` when a link has taken its place."""
     return os.open(temp, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
 
 
 @contextlib.contextmanager
 def _handle_on(temp: Path) -> Iterator[int]:
-    handle = _reopened(temp, os.O_RDWR)
+    handle = reopened(temp, os.O_RDWR)
     try:
         yield handle
     finally:
@@ -223,6 +223,7 @@ def _take_over(path: Path, temp: int | Path) -> None:
     with contextlib.suppress(OSError, AttributeError):
         new = os.stat(temp)
         if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+            os.chmod(temp, stat.S_IMODE(new.st_mode) & 0o700)
             # Files may be given away by the superuser alone, but to a group by whoever is in it.
             with contextlib.suppress(OSError):
                 os.chown(temp, -1, old.st_gid)

@@ -173,6 +173,7 @@ def upright_exif(exif: bytes | None, width: int, height: int) -> bytes | None:
     for entry in entries:
         if entry.tag == ORIENTATION:
             # Whatever it was declared as: a reader that goes by the value would turn the photo once more.
+            block.data.extend(bytes(max(0, entry.at + 12 - len(block.data))))
             struct.pack_into(f"{block.order}HLHH", block.data, entry.at + 2, _SHORT, 1, 1, 0)
     for entry in details:
         if entry.tag in (_PIXEL_WIDTH, _PIXEL_HEIGHT):

@@ -15,8 +15,10 @@ _GREY_ALPHA = 4
 HEADER = (b"IHDR", b"PLTE")
 TRANSPARENCY = (b"tRNS",)
 ABOUT = (b"eXIf", b"iCCP", b"iTXt", b"pHYs", b"tEXt", b"zTXt")
-WITHOUT_TEXTS = (b"eXIf", b"iCCP", b"pHYs")
-WITHOUT_PROFILE = (b"eXIf", b"pHYs")
+COLOURS = (b"cICP", b"sRGB", b"gAMA", b"cHRM")
+WITHOUT_TEXTS = (*COLOURS, b"eXIf", b"iCCP", b"pHYs")
+WITHOUT_PROFILE = (*COLOURS, b"eXIf", b"pHYs")
+BARE = (b"cICP",)
 PIXELS = (b"IDAT",)
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"tIME")
 _COLOURS = (b"sRGB", b"gAMA", b"cHRM")
@@ -62,6 +64,7 @@ class Notes:
 def notes_of(data: bytes) -> Notes:
     """What the sound chunks say, wherever they stand."""
     texts, profiles, primaries, transfer = [], dict[bytes, bytes | None](), 2, 2
+    linear = stated = False
     room = _LARGEST_TEXT
     for kind, body in _chunks(data, damaged_pixels=True):
         if kind in _COLOURS:
@@ -70,7 +73,7 @@ def notes_of(data: bytes) -> Notes:
             if body.startswith(_RAW_PROFILE):
                 name, _, text = body.partition(b"\0")
                 name = name.removeprefix(_RAW_PROFILE).lower()
-                if kind in (b"tEXt", b"zTXt") and name in _PROFILES and name not in profiles:
+                if kind in (b"tEXt", b"zTXt") and name in _PROFILES and profiles.get(name) is None:
                     text = _unpacked(text, room) if kind == b"zTXt" else text
                     room = max(1, room - len(text))
                     profiles[name] = _raw_profile(text)
@@ -78,10 +81,11 @@ def notes_of(data: bytes) -> Notes:
                 texts.append((kind, body))
         elif kind == b"cICP" and len(body) == 4:
             primaries, transfer = body[:2]
-        elif kind == b"gAMA" and transfer == 2 and int.from_bytes(body, "big") == _LINEAR_GAMMA:
-            transfer = 8
-        elif kind in (b"iCCP", b"sRGB") and transfer == 8:
-            transfer = 2
+        linear = linear or (kind == b"gAMA" and int.from_bytes(body, "big") == _LINEAR_GAMMA)
+        stated = stated or kind in (b"iCCP", b"sRGB", b"cICP")
+    if linear and not stated:
+        # Of all that may be said of the values a gamma counts least, in whatever order it stands.
+        transfer = 8
     # What a JPEG has in a segment of this name is one or the other, and begins with its name.
     app1 = profiles.get(b"app1") or b""
     exif = profiles.get(b"exif") or (app1 if app1.startswith(_EXIF_START) else None)

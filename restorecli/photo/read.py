@@ -173,16 +173,19 @@ def _decode_without_malformed(file: IO[bytes], format: str, max_pixels: int, lab
 
 def _first_that_will_do(data: bytes, max_pixels: int, label: str) -> Photo:
     """A PNG with as many of its sound chunks as Pillow takes: texts may be larger than it reads, profiles broken."""
-    for about in (png.ABOUT, png.WITHOUT_TEXTS, png.WITHOUT_PROFILE):
-        sound = png.rearranged(data, png.HEADER, png.TRANSPARENCY, about, png.PIXELS)
+    for about in ((*png.COLOURS, *png.ABOUT), png.WITHOUT_TEXTS, png.WITHOUT_PROFILE):
         try:
-            return _decode_whole(io.BytesIO(sound), "png", max_pixels, label)
+            return _decode_png_with(data, about, max_pixels, label)
         except (PhotoError, MemoryError):
             raise
         except Exception as error:
             _log.debug("%s: tried again with fewer chunks: %s", label, error)
-    bare = png.rearranged(data, png.HEADER, png.TRANSPARENCY, png.PIXELS)
-    return _decode_whole(io.BytesIO(bare), "png", max_pixels, label)
+    return _decode_png_with(data, png.BARE, max_pixels, label)
+
+
+def _decode_png_with(data: bytes, about: tuple[bytes, ...], max_pixels: int, label: str) -> Photo:
+    sound = png.rearranged(data, png.HEADER, png.TRANSPARENCY, about, png.PIXELS)
+    return _decode_whole(io.BytesIO(sound), "png", max_pixels, label)
 
 
 def _decode_by_extra(file: IO[bytes], format: str, max_pixels: int, label: str) -> Photo:

@@ -17,11 +17,13 @@ _ABOUT = re.compile(rb"""<rdf:Description\b[^<>]*?\brdf:about\s*=\s*("[^"<]*"|'[
 _HISTORY_END = re.compile(rb"</rdf:Seq\s*>\s*</xmpMM:History\s*>")
 _PACKET_END = b"<?xpacket end"
 _BLANK = b" \t\r\n"
-_BLANKS = re.compile(rb"[ \t\r\n]*")
-# The old picture once more, as base64.
-_THUMBNAILS = (b"xmp:Thumbnails", b"xap:Thumbnails")
-# What is appended to a JPEG for these (a video, a map that makes it HDR) is not in what is written.
-_OF_APPENDED = rb"(?:GCamera:(?:MotionPhoto|MicroVideo)\w*|hdrgm:\w+)"
+# The old picture once more, as base64; and what tells of things behind a JPEG (a video, a map that makes it HDR), which
+# are not written.
+_GONE = (
+    *(b"xmp:Thumbnails", b"xap:Thumbnails", b"Container:Directory"),
+    *(b"hdrgm:GainMapMin", b"hdrgm:GainMapMax", b"hdrgm:Gamma", b"hdrgm:OffsetSDR", b"hdrgm:OffsetHDR"),
+)
+_OF_APPENDED = rb"(?:G?Camera:(?:MotionPhoto|MicroVideo)\w*|hdrgm:\w+)"
 _APPENDED = (
     re.compile(rb"(?<=\s)" + _OF_APPENDED + rb"""\s*=\s*(?:"[^"<]*"|'[^'<]*')"""),
     re.compile(rb"<(" + _OF_APPENDED + rb")>[^<]*</\1>"),
@@ -71,7 +73,7 @@ def upright_xmp(packet: bytes | None, *, rotated: bool, width: int, height: int)
     """
     if not packet:
         return None
-    for name in _THUMBNAILS:
+    for name in _GONE:
         packet = _without_element(packet, name)
     for pattern in _APPENDED:
         packet = pattern.sub(b"", packet)
@@ -89,19 +91,22 @@ def upright_xmp(packet: bytes | None, *, rotated: bool, width: int, height: int)
 
 def _without_element(packet: bytes, name: bytes) -> bytes:
     """The packet without all elements of this name that have an end."""
-    kept, at = [], 0
-    while (start := packet.find(b"<" + name, at)) >= 0 and (end := packet.find(b"</" + name, start)) >= 0:
-        inside, after = packet.find(b">", start) + 1, packet.find(b">", end) + 1
-        if not inside or not after:
-            break
+    closing = re.compile(rb"</" + name + rb"\s*>[ \t\r\n]*")
+    kept, at, last = [], 0, 0
+    end: re.Match[bytes] | None = None
+    while (start := packet.find(b"<" + name, at)) >= 0 and (inside := packet.find(b">", start) + 1):
         if packet[start + len(name) + 1 : start + len(name) + 2].isalnum() or packet[inside - 2 : inside] == b"/>":
             # Of another name, or empty.
             kept.append(packet[at:inside])
             at = inside
             continue
+        if last <= start:
+            end = closing.search(packet, start)
+            last = len(packet) if end is None else end.start()
+        if end is None:
+            break
         kept.append(packet[at:start])
-        blank = _BLANKS.match(packet, after)
-        at = blank.end() if blank else after
+        at = end.end()
     return b"".join([*kept, packet[at:]])
 
 

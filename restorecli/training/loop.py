@@ -116,7 +116,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             scaler.load_state_dict(facts["scaler"])
         players.balance.norms = facts.get("balance", [])
         sums, counts = facts.get("sums", {}), facts.get("counts", {})
-        standing.load(facts.get("standing", {}))
+        standing.load(facts.get("standing", {}), step)
     processes.wait()
     journal = None
     if processes.first:
@@ -165,9 +165,11 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
         if journal is None or standing.examination is None:
             return
         scores = standing.examination.measure(players.average, device, dtype)
-        journal.log(step, scores, 4)
-        if standing.take(step, scores):
+        best = standing.improves(scores)
+        if best:
             save_weights(standing.file)
+        standing.take(step, scores, best=best)
+        journal.log(step, scores, 4)
         tell(Event("validation", step, config.steps, values=scores))
 
     broken: set[str] = set()

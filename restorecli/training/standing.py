@@ -38,15 +38,17 @@ class Standing:
         self.measured: int | None = None
         """The step that was measured last."""
 
-    def take(self, step: int, scores: Scores) -> bool:
-        """Note the scores of a step; True when its weights are the best so far (the first ones are)."""
+    def improves(self, scores: Scores) -> bool:
+        """Whether the scores are the best so far; the first ones are."""
         assert self.examination is not None
+        return not self.best or self.examination.better(scores, self.best, self.start)
+
+    def take(self, step: int, scores: Scores, *, best: bool) -> None:
+        """Note the scores of a step, whose weights are kept already where they are the ``best`` so far."""
         self.measured = step
-        if self.best and not self.examination.better(scores, self.best, self.start):
-            return False
-        self.start = self.start or scores
-        self.best, self.best_step = scores, step
-        return True
+        if best:
+            self.start = self.start or scores
+            self.best, self.best_step = scores, step
 
     def report(self, step: int) -> str:
         """What became of it, for people; empty where nothing was measured."""
@@ -65,7 +67,7 @@ class Standing:
         """Plain values for the checkpoint."""
         return {"start": self.start, "best": self.best, "best_step": self.best_step, "measured": self.measured}
 
-    def load(self, facts: dict[str, Any]) -> None:
-        """Put back what :meth:`facts` gave."""
+    def load(self, facts: dict[str, Any], step: int) -> None:
+        """Put back what :meth:`facts` gave at that step; before 0.1 it did not say what had been measured."""
         self.start, self.best = facts.get("start", {}), facts.get("best", {})
-        self.best_step, self.measured = facts.get("best_step", 0), facts.get("measured")
+        self.best_step, self.measured = facts.get("best_step", 0), facts.get("measured", step)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restorecli.errors import WeightsError
 from restorecli.models.descriptor import Descriptor
+from restorecli.photo.atomic import reopened
 from restorecli.weights.described import FORMAT, Weights
 from restorecli.weights.files import final_name, short
 from restorecli.weights.foreign import is_foreign, load_foreign
@@ -77,8 +79,8 @@ def save_network(
         "config": json.dumps(config, sort_keys=True),
     }
     data = save(tensors, metadata)
-    with final_name(path) as temporary:
-        temporary.write_bytes(data)
+    with final_name(path) as temporary, open(reopened(temporary, os.O_WRONLY), "wb") as file:
+        file.write(data)
 
 
 def _builders() -> dict[str, Callable[[dict[str, Any]], torch.nn.Module]]:

@@ -85,7 +85,8 @@ def _validation(run: Path, weights: Weights) -> dict[str, float]:
             values = json.loads(line)
         except ValueError:
             continue
-        if not isinstance(values, dict) or values.get("step", 0) > last:
+        step = values.get("step") if isinstance(values, dict) else None
+        if not isinstance(step, int) or step > last:
             continue
         if any(str(key).startswith(("val_", "held_")) for key in values):
             return values
@@ -103,7 +104,7 @@ def _card(weights: Weights, parameters: int, scores: dict[str, float]) -> str:
     if scores:
         shown = "\n".join(f"| {name} | {value:g} |" for name, value in scores.items())
         figures = (
-            f"Scores of step {scores.get('step', '?'):g} in the run's own log, on the photos it validates on:"
+            f"Scores of step {scores['step']:g} in the run's own log, on the photos it validates on:"
             f"\n\n| | |\n| --- | --- |\n{shown}"
         )
     else:

@@ -170,7 +170,10 @@ def test_where_the_users_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_set_for_all_gives_way_where_it_cannot_be_had(
-    user_file: Path, asked: list[restore_photos._Request], monkeypatch: pytest.MonkeyPatch
+    user_file: Path,
+    asked: list[restore_photos._Request],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     user_file.write_text('format = "png"\nensemble = 6\npreserve-times = true\n', "utf-8")
     monkeypatch.setattr(restore_photos, "_restore_standard_input", lambda request, *_, **__: asked.append(request) or 0)
@@ -187,7 +190,8 @@ def test_what_is_set_for_all_gives_way_where_it_cannot_be_had(
     assert run(["derain", "a.jpg", "--format", "png"]) == 0
     monkeypatch.setenv("RESTORE_WEIGHTS", "derain")
     Path("there").mkdir()
-    assert run(["eval", "--restored", "there", "--target", "there"]) == 2  # for want of photos, not for the weights
+    assert run(["eval", "--restored", "there", "--target", "there"]) == 2
+    assert "there are no photos" in capsys.readouterr().err
 
 
 def test_a_folder_of_settings_that_cannot_be_searched_holds_none(

@@ -335,6 +335,8 @@ def test_a_table_that_cannot_be_written_is_known_before_anything_is_scored(
     folders = ["--restored", tmp_path / "in", "--target", tmp_path / "in"]
     call = restore("eval", *folders, "--csv", tmp_path / "in" / "a.png" / "scores.csv")
     assert call.code == 2 and "--csv" in call.err and call.out == ""
+    call = restore("eval", "--restored", tmp_path / "none", "--target", tmp_path, "--csv", tmp_path / "made" / "t.csv")
+    assert call.code == 2 and not (tmp_path / "made").exists()
 
 
 def test_a_photo_that_a_format_cannot_hold_is_named(restore: Restore, tmp_path: Path, engine: Engine) -> None:

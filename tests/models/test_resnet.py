@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch.nn import functional as F
 from restorecli import Photo, Restorer
 from restorecli.errors import PhotoError
 from restorecli.inference.backends.base import Window
-from restorecli.inference.footprint import bytes_per_pixel, resident_memory
+from restorecli.inference.footprint import Ledger, bytes_per_pixel, resident_memory
+from restorecli.inference.tiling import plan
 from restorecli.models.generators import build_generator
 from restorecli.models.resnet import ResNet, ResNetConfig, _halved
 from restorecli.weights import save_network
@@ -108,8 +110,13 @@ def test_statistics_are_taken_once_for_all_tiles_of_a_photo(tmp_path: Path, monk
     monkeypatch.setattr(ResNet, "statistics", lambda self, photo: taken.append(len(photo)) or genuine(self, photo))
     restorer = Restorer("derain", weights=path, backend="torch", device="cpu", precision="fp32", tile=32)
     for count in (1, 2):
-        assert restorer.restore_photo(Photo(noise(250, 180)))[1].tiles > 4
+        assert restorer.restore_photo(Photo(noise(250, 180, seed=count)))[1].tiles > 4
         assert taken == [1] * count
+    taken.clear()
+    Restorer(
+        "derain", weights=path, backend="torch", device="cpu", precision="fp32", tile=32, ensemble=4
+    ).restore_photo(Photo(noise(250, 180)))
+    assert taken == [1] * 4
     # Windows of several photos in one run have each their own.
     backend = restorer.backend
     rng = np.random.default_rng(3)
@@ -142,6 +149,14 @@ def test_the_memory_of_the_statistics_counts(tmp_path: Path) -> None:
             restored(int(resident_memory() + statistics / 2), tile)
         assert caught.value.kind == "out_of_memory"
         restored(int(resident_memory() + 2 * statistics), tile)
+
+
+def test_memory_that_the_statistics_took_is_there_for_the_next_photo() -> None:
+    descriptor = ResNet(ResNetConfig(width=4, blocks=5, thumbnail=512)).descriptor("derain")
+    backend = SimpleNamespace(descriptor=descriptor, name="torch", precision="fp32")
+    ledger = Ledger()
+    ledger.used(plan(64, 64, tile=32, halo=descriptor.halo, stride=8), backend)  # type: ignore[arg-type]
+    assert ledger._kept >= 512**2 * bytes_per_pixel(descriptor, "torch", "fp32") - 1
 
 
 def test_is_built_again_from_plain_values() -> None:

@@ -107,10 +107,9 @@ def test_a_bigtiff_is_no_raw(order: str) -> None:
 
 
 def test_a_pixel_makes_no_raw_of_a_tiff() -> None:
-    pixels = np.full((24, 32, 3), (67, 82, 2), np.uint8)
-    data = saved(pixels, "TIFF")
-    head = data[:4] + struct.pack("<L", 4000) + b"CR\2\0"
-    assert formats.sniff(head) == "tiff" and formats.sniff(b"II*\0\x10\0\0\0CR\2\0") == "raw"
+    # Pixels stand behind the head of an uncompressed file, and these are those of a RAW's mark.
+    assert formats.sniff(b"II*\0" + struct.pack("<L", 4000) + b"CR\2\0") == "tiff"
+    assert formats.sniff(b"II*\0\x10\0\0\0CR\2\0") == "raw"
 
 
 @pytest.mark.parametrize("compression", ["zstd", "lzma"])
@@ -129,6 +128,8 @@ def test_odd_packets_take_no_time() -> None:
         head + b"<rdf:Description " * 30_000 + b"</rdf:RDF>" + tail,
         head + b"<xmp:Thumbnails>1</xmp:Thumbnails>" * 10_000 + tail,
         head + b"GCamera:MotionPhoto =" * 30_000 + tail,
+        head + b"<xmp:Thumbnails/>" * 30_000 + b"<xmp:Thumbnails>1</xmp:Thumbnails>" + tail,
+        head + b"<xmp:ThumbnailsOfMine>" * 30_000 + b"</xmp:Thumbnails" + tail,
     )
     began = time.process_time()
     for packet in packets:
@@ -144,12 +145,14 @@ def test_what_xmp_says_of_parts_that_are_not_kept_goes() -> None:
         b'xmlns:hdrgm="http://ns.adobe.com/hdr-gain-map/1.0/" GCamera:MotionPhoto="1" hdrgm:Version="1.0" '
         b'GCamera:MicroVideoOffset=\'99\' xmlns:xap="http://ns.adobe.com/xap/1.0/" xap:Rating="3">'
         b"<GCamera:MotionPhotoVersion>1</GCamera:MotionPhotoVersion>"
+        b'<Container:Directory xmlns:Container="http://ns.google.com/photos/1.0/container/"><rdf:Seq><rdf:li>GainMap'
+        b"</rdf:li></rdf:Seq></Container:Directory><hdrgm:GainMapMax><rdf:Seq><rdf:li>1</rdf:li></rdf:Seq></hdrgm:GainMapMax>"
         b"<xap:Thumbnails><rdf:Alt>OLD</rdf:Alt></xap:Thumbnails><xap:ThumbnailsOfMine>mine</xap:ThumbnailsOfMine>"
         b"</rdf:Description></rdf:RDF></x:xmpmeta>"
     )
     after = xmp.upright_xmp(packet, rotated=False, width=1, height=1)
     assert after is not None and xmp.checked_xmp(after) == after
-    assert not [gone for gone in (b"Motion", b"MicroVideo", b"hdrgm:Version", b"OLD") if gone in after]
+    assert not [gone for gone in (b"Motion", b"MicroVideo", b"hdrgm:V", b"GainMap", b"OLD") if gone in after]
     assert b'xap:Rating="3"' in after and b">mine<" in after
 
 
@@ -166,12 +169,30 @@ def test_many_coded_profiles_are_no_bomb() -> None:
     assert peak < 100e6
 
 
-def test_hdr_by_numbers_is_hdr_whatever_the_profile() -> None:
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+@pytest.mark.parametrize("text", [b"", png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_200_000)))])
+@pytest.mark.parametrize("profile", [None, ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()])
+def test_hdr_by_numbers_is_hdr_whatever_the_profile(profile: bytes | None, text: bytes) -> None:
     data = saved(noise(24, 32), "PNG", icc_profile=profile)
     with pytest.raises(PhotoError) as caught:
-        read_photo(data[:33] + png_chunk(b"cICP", bytes([9, 16, 0, 1])) + data[33:])
+        read_photo(data[:33] + png_chunk(b"cICP", bytes([9, 16, 0, 1])) + text + data[33:])
     assert caught.value.kind == "colour"
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_profile_says_more_than_a_gamma_wherever_it_stands(behind: bool) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data, gamma = saved(noise(24, 32), "PNG", icc_profile=profile), png_chunk(b"gAMA", struct.pack(">L", 100_000))
+    at = data.index(b"IDAT") - 4 if behind else 33
+    assert read_photo(data[:at] + gamma + data[at:]).icc == profile
+    bare = saved(noise(24, 32), "PNG")
+    with pytest.raises(PhotoError, match="linear"):
+        read_photo(bare[:33] + gamma + bare[33:])
+
+
+def test_an_orientation_at_the_very_end_of_its_block() -> None:
+    exif = block((ORIENTATION, 3, 1, b"\6\0"))[:-6]
+    photo = read_photo(saved(noise(24, 40), "JPEG", exif=b"Exif\0\0" + exif))
+    assert photo.pixels.shape[:2] == (40, 24) and photo.exif is not None
 
 
 @pytest.mark.parametrize(("gamma", "told"), [(55_556, True), (45_455, False)])

@@ -74,7 +74,8 @@ def test_a_card_has_the_scores_of_the_weights_that_are_packed(
     make_run: Callable[..., Path], tmp_path: Path, name: str
 ) -> None:
     # Fine-tuning gives back the best weights, which later ones were measured after.
-    run = make_run(*(f'{{"step": {step}, "{name}": {step + 0.5}}}' for step in (60, 120, 180)))
+    lines = [f'{{"step": {step}, "{name}": {step + 0.5}}}' for step in (60, 120, 180)]
+    run = make_run(*lines, f'{{"{name}": 1.0}}', f'{{"step": "many", "{name}": 1.0}}')
     card = (pack(run, tmp_path / "mine").folder / "README.md").read_text()
     assert f"| {name} | 120.5 |" in card and "Scores of step 120" in card and "180.5" not in card
 

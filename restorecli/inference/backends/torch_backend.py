@@ -54,7 +54,7 @@ class TorchBackend:
         network = load_network(weights, self.precision)
         with self._errors():
             self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._known: deque[tuple[np.ndarray, Statistics]] = deque(maxlen=2 * self.together)
+        self._known: deque[tuple[np.ndarray, Statistics]] = deque(maxlen=8 + self.together)
 
     def start(self, windows: Sequence[Window], strength: float) -> list[Pending]:
         with self._errors(), self._settings():
@@ -106,7 +106,8 @@ class TorchBackend:
         assert isinstance(self._network, ResNet)
         each = []
         for window in windows:
-            found = next((one for thumbnail, one in self._known if thumbnail is window.thumbnail), None)
+            # By its values: each tile has its own copy of the photo's thumbnail in a mirror.
+            found = next((one for known, one in self._known if np.array_equal(known, window.thumbnail)), None)
             if found is None:
                 found = self._network.statistics(self._pictures([window.thumbnail]))
                 self._known.append((window.thumbnail, found))
