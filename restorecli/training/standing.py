@@ -68,6 +68,6 @@ class Standing:
         return {"start": self.start, "best": self.best, "best_step": self.best_step, "measured": self.measured}
 
     def load(self, facts: dict[str, Any], step: int) -> None:
-        """Put back what :meth:`facts` gave at that step; before 0.1 it did not say what had been measured."""
+        """Put back what :meth:`facts` gave at that step; older checkpoints do not say what was measured."""
         self.start, self.best = facts.get("start", {}), facts.get("best", {})
         self.best_step, self.measured = facts.get("best_step", 0), facts.get("measured", step)

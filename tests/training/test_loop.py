@@ -344,12 +344,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_a_checkpoint(
 
 
 def test_a_run_killed_before_its_first_checkpoint_starts_again(options: Options) -> None:
-    def kill(event: Event) -> None:
-        if event.kind == "step":
-            raise KeyError("killed")
-
-    with pytest.raises(KeyError):
-        train(options, kill)
+    _killed_at_its_first_step(options)
     assert train(options, _quiet).finished
     assert [line["step"] for line in _log(options.run) if "rendered" in line] == [1, 2, 3, 4, 5, 6]
 
@@ -358,15 +353,18 @@ def test_a_fine_tuning_killed_before_its_first_checkpoint_measures_its_start_onc
     options: Options, start_weights: Path
 ) -> None:
     options = replace(options, start_from=str(start_weights))
+    _killed_at_its_first_step(options)
+    assert train(options, _quiet).finished
+    assert [line["step"] for line in _log(options.run) if "rendered" not in line] == [0, 4, 6]
 
+
+def _killed_at_its_first_step(options: Options) -> None:
     def kill(event: Event) -> None:
         if event.kind == "step":
             raise KeyError("killed")
 
     with pytest.raises(KeyError):
         train(options, kill)
-    assert train(options, _quiet).finished
-    assert [line["step"] for line in _log(options.run) if "rendered" not in line] == [0, 4, 6]
 
 
 def test_weights_name_no_folder_of_this_machine(options: Options, tmp_path: Path) -> None:
