@@ -21,7 +21,7 @@ from typer.main import get_command
 
 from restorecli.cli import benchmark, compare, defaults, doctor, export, restore_photos, train, weights
 from restorecli.cli import eval as evaluation
-from restorecli.cli.console import Console, output_failure
+from restorecli.cli.console import Console, Nowhere, output_failure
 from restorecli.cli.examples import add_examples
 from restorecli.errors import RestoreError, UsageError
 
@@ -99,7 +99,7 @@ def _open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
     for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+            setattr(sys, name, Nowhere(open(number, "rb" if number == 0 else "wb", closefd=False)))  # noqa: SIM115
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -6,6 +6,7 @@ Results go to stdout, everything else (notes, errors, the progress bar, logs) to
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import re
@@ -21,6 +22,10 @@ from restorecli.errors import PhotoError, RestoreError
 
 if TYPE_CHECKING:
     from restorecli.cli.defaults import Setting
+
+
+class Nowhere(io.TextIOWrapper):
+    """Stands for a standard stream that the caller closed: takes what is printed, and keeps nothing."""
 
 
 class Console:

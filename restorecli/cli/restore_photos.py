@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restorecli.cli import defaults, quantities
-from restorecli.cli.console import Console, Progress
+from restorecli.cli.console import Console, Nowhere, Progress
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption, console_of, device_names
 from restorecli.cli.report import PhotoPage, ReportOption, photo_page
 from restorecli.errors import PhotoError, UsageError
@@ -354,6 +354,8 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
         console.results_on_stdout = False
         if console.json:
             raise UsageError("--json needs standard output, which the photo takes: give --out FILE")
+        if isinstance(sys.stdout, Nowhere) and not dry_run:
+            raise UsageError("the photo would go to standard output, which is closed: redirect it, or give --out FILE")
         if sys.stdout.isatty() and not dry_run:
             raise UsageError("the photo would go to the terminal: redirect standard output, or give --out FILE")
     job = Job(STANDARD_INPUT, out or STANDARD_INPUT)

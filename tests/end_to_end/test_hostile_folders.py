@@ -85,6 +85,13 @@ def test_a_closed_stream_does_not_get_into_the_photo(closed: str, folder: Path, 
         assert restored.size == (56, 40)
 
 
+def test_a_photo_for_a_closed_standard_output_is_refused(folder: Path, engine: Engine) -> None:
+    command = f"{sys.executable} -m restorecli derain - {' '.join(engine('derain'))} < '{folder / 'a b.jpg'}' >&-"
+    found = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True)
+    assert found.returncode == 2
+    assert "standard output, which is closed" in found.stderr
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 @pytest.mark.parametrize("source", ["-", "a b.jpg"])
 def test_a_full_standard_output_is_said_so(source: str, folder: Path, engine: Engine) -> None:
