@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def usable_cores() -> int:
@@ -26,6 +27,38 @@ def cpu_has_fast_bf16() -> bool:
     Known on Linux only; elsewhere the answer is no, and float32 is used.
     """
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpuinfo("flags").split())
+
+
+def cuda_has_fast_bf16(device: Any) -> bool:
+    """Whether a CUDA device (``cuda:N``) multiplies bfloat16 in hardware; older ones imitate it, slowly.
+
+    True where there is no such device, which opening it will say.
+    """
+    import torch
+
+    try:
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    except (RuntimeError, AssertionError):
+        return True
+
+
+def cuda_has_kernels(device: Any = 0) -> bool:
+    """Whether this build of PyTorch has kernels for a CUDA device: old ones it calls available all the same.
+
+    Those of its own generation serve a device, up to its own revision, and code that is compiled at run time serves all
+    later ones. True where there is no such device, which opening it will say.
+    """
+    import torch
+
+    try:
+        own = torch.cuda.get_device_capability(device)
+        built = re.findall(r"(sm|compute)_(\d+)(\d)", " ".join(torch.cuda.get_arch_list()))
+    except (RuntimeError, AssertionError):
+        return True
+    return not built or any(
+        (int(major), int(minor)) <= own and (kind == "compute" or int(major) == own[0]) for kind, major, minor in built
+    )
 
 
 def cpu_name() -> str:

@@ -134,9 +134,12 @@ def _onnx_devices() -> list[str]:
         # It prints what it does not find.
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
-        session = onnxruntime.InferenceSession(model, options, ["CUDAExecutionProvider", "CPUExecutionProvider"])
-        if session.get_providers()[0] == "CUDAExecutionProvider":
-            found.append("cuda")
+        providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        # A driver without a device that it can use is an error; falling back from it would print, too.
+        with contextlib.suppress(Exception):
+            session = onnxruntime.InferenceSession(model, options, providers, enable_fallback=0)
+            if session.get_providers()[0] == "CUDAExecutionProvider":
+                found.append("cuda")
     return found
 
 

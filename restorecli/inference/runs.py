@@ -78,7 +78,8 @@ class Runs:
                     del run[len(run) // 2 :]
                     self._proven = len(run) * run[0].pixels
                 elif waited_for:
-                    started = [failing(error)]
+                    # Anew, as what was raised holds on to all that the run had in the memory.
+                    started = [failing(OutOfMemory(str(error)))]
                 else:
                     return
             except Exception as error:

@@ -115,13 +115,16 @@ class Stitching:
             return
         try:
             self._started.append((tile, self._begin(tile, self._runs.start)))
+            return
         except (OutOfMemory, MemoryError) as error:
-            # What others of this photo hold is worth waiting for before its tiles are cut up.
-            if self._started:
-                self._waiting.appendleft(tile)
-                self._finish(*self._started.popleft())
-            else:
-                self._halve(tile, error)
+            # Anew, as what was raised holds on to all that the run had in the memory.
+            failed = OutOfMemory(str(error))
+        # What others of this photo hold is worth waiting for before its tiles are cut up.
+        if self._started:
+            self._waiting.appendleft(tile)
+            self._finish(*self._started.popleft())
+        else:
+            self._halve(tile, failed)
 
     def _begin(self, tile: Tile, start: Callable[[Window, float], Pending]) -> Pending:
         return start_views(lambda window: start(window, self._strength), self._window(tile), self._views)

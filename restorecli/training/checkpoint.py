@@ -40,6 +40,11 @@ def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: Mapping[st
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    # In the layout of their weights again, which files do not keep: else each would be stepped by itself.
+    for parameter, found in optimiser.state.items():
+        for name, value in found.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                found[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def save_checkpoint(

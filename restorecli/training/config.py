@@ -78,7 +78,7 @@ class DataConfig:
     rgbd_share: float = 0.35
     """Share of rendered crops that come from ``rgbd``, when it is given."""
     cache_mb: int = 1500
-    """Decoded photos kept in memory by each worker."""
+    """Decoded photos kept in memory, by all workers of a process together."""
     held_out: int = 8
     """When fine-tuning without validation pairs: photos of each folder that are not learnt from, but measured on (at
     most a fifth of the folder)."""

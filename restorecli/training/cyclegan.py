@@ -39,7 +39,7 @@ from restorecli.models.physics import PhysicsDegrader, screened
 from restorecli.models.resnet import ResNet
 from restorecli.models.unet import UNet
 from restorecli.training.config import TrainConfig
-from restorecli.training.data import WHOLE, Crops, thumbnail_of
+from restorecli.training.data import Crops, thumbnail_of, whole_place
 from restorecli.training.losses import adversarial_loss, discriminator_loss, floor_loss, nce_over_layers
 from restorecli.training.mechanics import Mechanics
 from restorecli.training.pool import ImagePool
@@ -315,7 +315,7 @@ def placed(network: Network, device: torch.device) -> Network:
 
 def alone(crop: Tensor, size: int) -> Crops:
     """Crops (B, 3, H, W) that are whole photos, with thumbnails of that size."""
-    return Crops(crop, thumbnail_of(crop, size), torch.tensor(WHOLE, device=crop.device).expand(len(crop), 4))
+    return Crops(crop, thumbnail_of(crop, size), whole_place(crop))
 
 
 def l1(made: Tensor, wanted: Tensor) -> Tensor:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from restorecli.errors import PhotoError, TrainingError, UsageError
 from restorecli.pairs import photos_in
@@ -58,6 +59,10 @@ class Batch:
     clear: Crops | None
     broken: tuple[str, ...] = ()
     """Photos that were found unusable on the way, each with the reason."""
+
+    def pin_memory(self) -> Batch:
+        """The same in memory that a device reads by itself, for the loader, which knows no dataclasses."""
+        return _each_tensor(self, Tensor.pin_memory)
 
 
 def as_tensor(photo: np.ndarray) -> Tensor:
@@ -390,26 +395,31 @@ class Batches(Dataset):
 def moved(batch: Batch, device: torch.device) -> Batch:
     """The batch on the device, channels last, which is what its convolutions are fastest with."""
 
-    def move(part):  # type: ignore[no-untyped-def]
-        if part is None:
-            return None
-        tensors = {
-            name: value.to(
-                device,
-                non_blocking=True,
-                memory_format=torch.channels_last if value.dim() == 4 else torch.preserve_format,
-            )
-            for name, value in vars(part).items()
-        }
-        return replace(part, **tensors)
+    def move(value: Tensor) -> Tensor:
+        layout = torch.channels_last if value.dim() == 4 else torch.preserve_format
+        return value.to(device, non_blocking=True, memory_format=layout)
 
-    return Batch(move(batch.rendered), move(batch.degraded), move(batch.clear), batch.broken)
+    return _each_tensor(batch, move)
+
+
+def _each_tensor(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    def changed(part):  # type: ignore[no-untyped-def]
+        return None if part is None else replace(part, **{name: change(value) for name, value in vars(part).items()})
+
+    return Batch(changed(batch.rendered), changed(batch.degraded), changed(batch.clear), batch.broken)
 
 
 def thumbnail_of(photo: Tensor, size: int) -> Tensor:
     """The thumbnail (B, 3, size, size) of photos (B, 3, H, W), by area as the engine makes it: also where a pixel of
     it is no whole number of the photo's."""
-    return periodic_thumbnail(photo, torch.tensor(WHOLE, device=photo.device).expand(len(photo), 4), size)
+    return periodic_thumbnail(photo, whole_place(photo), size)
+
+
+def whole_place(photo: Tensor) -> Tensor:
+    """:data:`WHOLE` for each of some photos, (B, 4), made on their device: copies to it wait for what is under way."""
+    place = torch.zeros(len(photo), 4, device=photo.device)
+    place[:, 2:] = 1
+    return place
 
 
 def _stretched(depth: np.ndarray) -> np.ndarray:
@@ -453,7 +463,7 @@ def batches(data: Batches, start: int, workers: int, device: torch.device) -> It
         num_workers=workers,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_one_of_several,
     )
     groups: list[Batch] = []
     for batch in loader:
@@ -465,7 +475,9 @@ def batches(data: Batches, start: int, workers: int, device: torch.device) -> It
             groups = []
 
 
-def _one_thread(_: int) -> None:
-    """A worker renders on one core: the others are its siblings' and the step's."""
+def _one_of_several(_: int) -> None:
+    """A worker renders on one core, the others are its siblings' and the step's, and has its share of the memory."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    worker: Any = get_worker_info()
+    worker.dataset.cache.limit //= worker.num_workers

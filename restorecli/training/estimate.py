@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from restorecli.training.balance import Balance
 from restorecli.training.config import TrainConfig
-from restorecli.training.data import Batches, unpaired_step
-from restorecli.training.devices import choose_device, choose_dtype, dtype_name
+from restorecli.training.cyclegan import placed
+from restorecli.training.data import Batches, moved, unpaired_step
+from restorecli.training.devices import choose_device, choose_dtype, device_memory, dtype_name
 from restorecli.training.folders import length_of, open_folders
 from restorecli.training.loop import with_start
 from restorecli.training.mechanics import Mechanics
@@ -33,7 +34,7 @@ def describe(options: Options) -> str:
     config = length_of(options.config, folders, options.config.optimiser.accumulate)
     small = _small(config)
     mechanics = Mechanics(config.optimiser.clip)
-    restorer = restorer.to(device)
+    restorer = placed(restorer, device)
     branch = build_branch(small, restorer, device, mechanics) if config.unpaired.weight > 0 else None
     if branch is not None:
         branch.transplants = config.unpaired.transplant > 0
@@ -47,7 +48,8 @@ def describe(options: Options) -> str:
     lines.append(f"# {data.summary()}")
     lines += [f"# warning: {warning}" for warning in (*folders.warnings, *config.warnings())]
     lines.append(f"# {len(folders.pairs)} validation pairs; device {device}, {dtype_name(dtype)}")
-    memory, times = _measure(config, small, players, data, dtype)
+    with device_memory():
+        memory, times = _measure(config, small, players, data, dtype, device)
     # Weights, gradients and Adam's two moments, and the restorer's moving average.
     fixed = 16 * sum(sizes.values()) + 4 * sizes["restorer"]
     lines.append(
@@ -75,14 +77,14 @@ def _small(config: TrainConfig) -> TrainConfig:
 
 
 def _measure(
-    config: TrainConfig, small: TrainConfig, players: Players, data: Batches, dtype: torch.dtype
+    config: TrainConfig, small: TrainConfig, players: Players, data: Batches, dtype: torch.dtype, device: torch.device
 ) -> tuple[float, dict[bool, float]]:
     """Bytes of activations of a whole step, and seconds of a step with and without unpaired losses.
 
     Both are taken from steps of the ``small`` run, whose ``data`` these are, and grow with the number of pixels.
     """
     first = config.unpaired.start if players.branch is not None else 0
-    batch = data.batch(first)
+    batch = moved(data.batch(first), device)
     parts = {True: batch, False: replace(batch, degraded=None, clear=None)}
     area = (config.data.crop / small.data.crop) ** 2
     memory, times = 0.0, {True: 0.0, False: 0.0}

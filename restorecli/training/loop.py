@@ -29,7 +29,7 @@ from restorecli.training.checkpoint import read_checkpoint, restore_modules, sav
 from restorecli.training.config import TrainConfig, config_from_toml, flat
 from restorecli.training.cyclegan import placed
 from restorecli.training.data import Batches, batches, moved, unpaired_step
-from restorecli.training.devices import choose_device, choose_dtype, dtype_name
+from restorecli.training.devices import choose_device, choose_dtype, device_memory, dtype_name
 from restorecli.training.examination import Examination, Paired, Unpaired
 from restorecli.training.folders import Folders, length_of, open_folders
 from restorecli.training.journal import Journal
@@ -58,7 +58,9 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     first one writes.
     """
     try:
-        return _train(options, on_event)
+        # TF32 would turn fp32 into something else without a word.
+        with device_memory(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return _train(options, on_event)
     except (PhotoError, OSError) as error:
         raise TrainingError(f"cannot go on: {error}; the last checkpoint is intact", kind="unwritable") from error
 

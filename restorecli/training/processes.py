@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 import torch
 from torch import Tensor
@@ -32,7 +33,9 @@ class Processes:
             raise BackendError(
                 'training in several processes needs accelerate: pip install "restorecli[train]"'
             ) from error
-        state = PartialState(cpu=device == "cpu")
+        # The first process validates while the others wait, and a large set takes it longer than the ten minutes that
+        # NCCL would wait.
+        state = PartialState(cpu=device == "cpu", timeout=timedelta(hours=24))
         self.count, self.rank, self.device = state.num_processes, state.process_index, state.device
 
     @property

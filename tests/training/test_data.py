@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from restorecli.errors import TrainingError
 from restorecli.training import data as data_module
@@ -322,3 +324,30 @@ def test_a_part_takes_the_place_of_a_photo_with_its_depth(
     assert data._recomposed(tiny, None, rng)[0].shape[:2] >= (48, 48)
     batch = data[0]
     assert isinstance(batch, Batch) and batch.rendered is not None
+
+
+def test_batches_reach_memory_that_a_device_reads_by_itself(
+    small_config: TrainConfig, clear_folder: Path, degraded_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loader pins what has the method; each tensor of a batch, and nothing is lost on the way."""
+    batch = _data(small_config, degraded_folder, clear_folder).batch(2)
+    pinned: list[int] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: pinned.append(id(self)) or self)
+    again = pin_memory(batch)
+    assert len(pinned) == 4 + 3 + 3
+    assert again.rendered is not None and batch.rendered is not None
+    assert torch.equal(again.rendered.degraded, batch.rendered.degraded) and again.broken == batch.broken
+
+
+def test_workers_share_the_memory_for_photos(
+    small_config: TrainConfig, clear_folder: Path, degraded_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = _data(small_config, degraded_folder, clear_folder)
+    monkeypatch.setattr(data_module, "get_worker_info", lambda: SimpleNamespace(dataset=data, num_workers=8))
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        data_module._one_of_several(0)
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
+    assert data.cache.limit == small_config.data.cache_mb * 2**20 // 8

@@ -6,6 +6,7 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -474,3 +475,36 @@ def test_one_process_renders_beside_the_steps_where_there_is_a_core_for_it(
         assert loop._workers(asked, torch.device("cpu")) == cpu
         assert loop._workers(asked, torch.device("cuda")) == cuda
     assert loop._workers(replace(options, workers=3), torch.device("cpu")) == 3
+
+
+def test_a_device_whose_memory_runs_out_is_a_training_error(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop, "take_step", full)
+    monkeypatch.setattr(estimate, "take_step", full)
+    for run in (lambda: train(options, _quiet), lambda: describe(options)):
+        with pytest.raises(TrainingError, match="use a smaller --batch or --crop") as caught:
+            run()
+        assert caught.value.exit_code == 5
+
+
+def test_a_dry_run_takes_its_crops_to_the_device(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[torch.device] = []
+    genuine = estimate.moved
+    monkeypatch.setattr(estimate, "moved", lambda batch, device: taken.append(device) or genuine(batch, device))
+    describe(options)
+    assert taken == [torch.device("cpu")]
+
+
+def test_fp32_is_no_tf32(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    genuine = loop.take_step
+
+    def looking(*arguments: Any) -> dict[str, float]:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return genuine(*arguments)
+
+    monkeypatch.setattr(loop, "take_step", looking)
+    train(options, _quiet)
+    assert seen and not any(seen) and torch.backends.cudnn.allow_tf32, "as it was, afterwards"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from restorecli.models.unet import UNet, UNetConfig
 from restorecli.training.checkpoint import load_optimiser_tensors, optimiser_tensors
 from restorecli.training.config import OptimiserConfig
+from restorecli.training.cyclegan import placed
 from restorecli.training.muon import build_optimiser, orthogonal
 
 CONFIG = OptimiserConfig(kind="muon", lr=1e-3)
@@ -81,3 +84,17 @@ def test_weight_decay_takes_its_share_of_weights_and_muon_spares_what_it_does_no
         spared = kind == "muon" and (one.ndim < 2 or name.startswith(("head", "airlight", "last")))
         taken = 0.0 if spared else 1e-3 * share
         assert torch.allclose(one - other, before[name] * taken, atol=1e-6), name
+
+
+@pytest.mark.parametrize("kind", ["muon", "adam"])
+def test_what_is_loaded_lies_in_memory_as_the_weights_do(kind: str) -> None:
+    """Files keep no layout, and where moments lie otherwise than their weights each is stepped by itself."""
+    made = placed(network(), torch.device("cpu"))
+    first = build_optimiser(made, replace(CONFIG, kind=kind))
+    learn(made, first, 1)
+    second = build_optimiser(made, replace(CONFIG, kind=kind))
+    load_optimiser_tensors(second, {key: value.contiguous() for key, value in optimiser_tensors(first).items()})
+    for parameter, state in second.state.items():
+        for name, value in state.items():
+            assert torch.equal(value, first.state[parameter][name])
+            assert value.shape != parameter.shape or value.stride() == parameter.stride()

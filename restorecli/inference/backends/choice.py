@@ -16,7 +16,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from restorecli import __version__
-from restorecli.hardware import cpu_has_fast_bf16, cpu_name
+from restorecli.hardware import cpu_has_fast_bf16, cpu_name, cuda_has_fast_bf16, cuda_has_kernels
 from restorecli.inference import remembered
 from restorecli.inference.backends.machine import has_cuda_driver, threads
 from restorecli.inference.footprint import default_window
@@ -107,8 +107,9 @@ def _candidates(weights: Weights, device: str) -> list[Setting]:
             return [Setting("onnx", device, "auto")]
         if _torch_has_cuda():
             place = "cuda:0" if device in ("auto", "cuda") else device
-            narrow = [name for name in ("bf16", "fp16") if name in known]
-            return [Setting("torch", place, name) for name in (*narrow, "fp32")]
+            if device != "auto" or cuda_has_kernels(place):
+                best_first = ("bf16", "fp16", "fp32") if cuda_has_fast_bf16(place) else ("fp16", "fp32", "bf16")
+                return [Setting("torch", place, name) for name in best_first if name in (*known, "fp32")]
     if device not in ("auto", "cpu"):
         return []
     narrow = ["bf16"] if "bf16" in known and cpu_has_fast_bf16() else []

@@ -48,6 +48,26 @@ def cuda_devices() -> int:
     return count.value
 
 
+def free_cuda_memory(number: int) -> int | None:
+    """Bytes that are free in the memory of a CUDA device, from the driver alone; None when it does not say."""
+    driver = _cuda_driver()
+    device, context, before = ctypes.c_int(0), ctypes.c_void_p(), ctypes.c_void_p()
+    free, total = ctypes.c_size_t(0), ctypes.c_size_t(0)
+    if driver is None or driver.cuInit(0) != 0 or driver.cuDeviceGet(ctypes.byref(device), number) != 0:
+        return None
+    # The context that all libraries of this process share, borrowed for the question.
+    if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device) != 0:
+        return None
+    try:
+        if driver.cuCtxPushCurrent_v2(context) != 0:
+            return None
+        told = driver.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)) == 0
+        driver.cuCtxPopCurrent_v2(ctypes.byref(before))
+        return free.value if told else None
+    finally:
+        driver.cuDevicePrimaryCtxRelease_v2(device)
+
+
 def _cuda_driver() -> ctypes.CDLL | None:
     try:
         return ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")

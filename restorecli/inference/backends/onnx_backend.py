@@ -11,18 +11,19 @@ import numpy as np
 
 from restorecli.errors import BackendError, UsageError, WeightsError
 from restorecli.inference.backends.base import ENOUGH_TOGETHER, OutOfMemory, Pending, Window, feed, results
-from restorecli.inference.backends.machine import free_main_memory, has_cuda_driver, threads
+from restorecli.inference.backends.machine import cuda_devices, free_cuda_memory, free_main_memory, threads
 from restorecli.onnx_runtime import errors as ort_errors
 from restorecli.onnx_runtime import onnxruntime
 from restorecli.weights import Weights
 
 # ONNX Runtime has no error type of its own for this: its allocators speak through its general ones.
-_OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "bad allocation")
+_OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "bad allocation", "ALLOC_FAILED")
 _OWN_ERRORS: tuple[type[Exception], ...] = tuple(
     found for found in vars(ort_errors).values() if isinstance(found, type) and issubclass(found, Exception)
 )
-_ERRORS_OF_LOADING: tuple[type[Exception], ...] = (*_OWN_ERRORS, ValueError)
-_ERRORS_OF_RUNNING: tuple[type[Exception], ...] = (*_OWN_ERRORS, MemoryError)
+# Bound inputs and outputs, and devices that do not start, fail with Python's own type.
+_ERRORS_OF_LOADING: tuple[type[Exception], ...] = (*_OWN_ERRORS, ValueError, RuntimeError)
+_ERRORS_OF_RUNNING: tuple[type[Exception], ...] = (*_OWN_ERRORS, MemoryError, RuntimeError)
 _SUFFIX = "ExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
@@ -56,7 +57,7 @@ class OnnxBackend:
         # What it has to say about missing libraries comes as an error of ours, not as lines on the terminal.
         onnxruntime.set_default_logger_severity(4)
         if device != "auto" and (
-            wanted not in onnxruntime.get_available_providers() or (wanted in _NVIDIA and not has_cuda_driver())
+            wanted not in onnxruntime.get_available_providers() or (wanted in _NVIDIA and cuda_devices() == 0)
         ):
             raise _not_there(device)
         if wanted in _NVIDIA:
@@ -72,10 +73,12 @@ class OnnxBackend:
         options.enable_mem_pattern = False
         number = int(device.partition(":")[2] or 0)
         with _errors(device, weights, of_file=wanted == _CPU):
-            # Falling back from the CPU to the CPU it would print on standard output.
-            self._session = onnxruntime.InferenceSession(
-                weights.onnx, options, _providers(wanted, device, number), enable_fallback=int(wanted != _CPU)
-            )
+            try:
+                self._session = _opened(weights, options, _providers(wanted, device, number))
+            except _ERRORS_OF_LOADING:
+                if device != "auto" or wanted == _CPU:
+                    raise
+                self._session = _opened(weights, options, [_CPU])
         # ONNX Runtime lists CUDA where there is none and then runs on the CPU: only the open session tells.
         runs = self._session.get_providers()[0]
         if (device != "auto" and runs != wanted) or (runs == _CPU and ":" in device):
@@ -92,6 +95,8 @@ class OnnxBackend:
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._bound = _Bound(self._session, number) if runs == _CUDA else None
         self.together = ENOUGH_TOGETHER if runs == _CUDA else 1
+        # Asked once: what runs have taken the session keeps, and gives to the next.
+        self._free = free_cuda_memory(number) if runs in _NVIDIA else None
 
     def start(self, windows: Sequence[Window], strength: float) -> list[Pending]:
         given = feed(windows)
@@ -111,7 +116,7 @@ class OnnxBackend:
         pass  # Windows are planned to fit; there is no way of holding an open session to it.
 
     def free_memory(self) -> int | None:
-        return free_main_memory() if self.device == "cpu" else None
+        return free_main_memory() if self.device == "cpu" else self._free
 
 
 class _Bound:
@@ -123,6 +128,14 @@ class _Bound:
         self._binding: Any = None
 
     def run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
+        """What the session makes of ``feed``; the device's memory is given back when that fails."""
+        try:
+            return self._run(feed)
+        except _ERRORS_OF_RUNNING:
+            self._inputs, self._binding = {}, None
+            raise
+
+    def _run(self, feed: dict[str, np.ndarray]) -> np.ndarray:
         if {name: tuple(value.shape()) for name, value in self._inputs.items()} != {
             name: array.shape for name, array in feed.items()
         }:
@@ -145,7 +158,7 @@ class _Bound:
 def _provider(device: str) -> str:
     """The execution provider that a device means; :class:`UsageError` when there is no such provider anywhere."""
     if device == "auto":
-        return _CUDA if has_cuda_driver() else _CPU
+        return _CUDA if cuda_devices() > 0 else _CPU
     short = device.partition(":")[0]
     known = {_short(name): name for name in onnxruntime.get_all_providers()}
     if short not in known:
@@ -155,10 +168,24 @@ def _provider(device: str) -> str:
     return known[short]
 
 
+def _opened(weights: Weights, options: Any, providers: list[Any]) -> Any:
+    # Its own way of falling back from one to the other prints on standard output, where a photo or JSON may be going.
+    return onnxruntime.InferenceSession(weights.onnx, options, providers, enable_fallback=0)
+
+
 def _providers(wanted: str, device: str, number: int) -> list[Any]:
     """What the session may use, best first."""
     # Other searches tune again for every new shape; TF32 would turn fp32 into something else without a word.
-    cuda = (_CUDA, {"device_id": number, "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0})
+    # Memory is taken as it is asked for, not in powers of two, so that what was planned to fit does.
+    cuda = (
+        _CUDA,
+        {
+            "device_id": number,
+            "cudnn_conv_algo_search": "HEURISTIC",
+            "use_tf32": 0,
+            "arena_extend_strategy": "kSameAsRequested",
+        },
+    )
     if wanted == _CPU:
         return [_CPU]
     if wanted == _CUDA:

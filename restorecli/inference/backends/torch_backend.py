@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from restorecli.errors import BackendError
-from restorecli.hardware import cpu_has_fast_bf16, flushed_denormals
+from restorecli.hardware import cpu_has_fast_bf16, cuda_has_fast_bf16, cuda_has_kernels, flushed_denormals
 from restorecli.inference.backends.base import ENOUGH_TOGETHER, NotFinite, OutOfMemory, Pending, Window
 from restorecli.inference.backends.machine import free_main_memory, threads
 from restorecli.models.resnet import ResNet, Statistics
@@ -169,7 +169,7 @@ def _checked(levels: torch.Tensor, finite: torch.Tensor) -> np.ndarray:
 
 def _device(wish: str) -> torch.device:
     if wish == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda:0" if torch.cuda.is_available() and cuda_has_kernels() else "cpu")
     if wish == "cpu":
         return torch.device("cpu")
     index = int(wish.partition(":")[2] or 0)
@@ -193,6 +193,6 @@ def _precision(wish: str, device: torch.device, known: tuple[str, ...]) -> str:
         return wish
     if device.type == "cpu":
         return "bf16" if "bf16" in known and cpu_has_fast_bf16() else "fp32"
-    if "bf16" in known and torch.cuda.is_bf16_supported(including_emulation=False):
+    if "bf16" in known and cuda_has_fast_bf16(device):
         return "bf16"
     return "fp16" if "fp16" in known else "fp32"
