@@ -216,7 +216,9 @@ class CycleGAN:
             terms["transplant"] = self.transplant(ways)
             shares["transplant"] = weights.transplant
         total = torch.stack([shares[name] * term for name, term in terms.items()]).sum()
-        return total, {name: float(term.detach()) for name, term in terms.items()}
+        # All at once: each would wait for the device.
+        values = torch.stack([term.detach().float() for term in terms.values()]).tolist()
+        return total, dict(zip(terms, values, strict=True))
 
     def update(self, weight: float = 1.0) -> None:
         """Step the degrader and the projection heads with the gradients of ``weight`` times the loss that
