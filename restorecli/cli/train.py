@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -17,6 +18,7 @@ from restorecli.cli.options import Offline, Quiet, Verbose, console_of, device_n
 from restorecli.errors import UsageError
 
 if TYPE_CHECKING:
+    from restorecli.training.config import TrainConfig
     from restorecli.training.options import Event, Options
 
 
@@ -127,7 +129,8 @@ def train(
         clear=restored,
         run=out or Path("runs", Path(preset or task).stem),
         preset=name,
-        overrides=_overrides(settings or [], steps=steps, batch=batch, crop=crop, seed=seed),
+        settings=settings or [],
+        numbers={"steps": steps, "batch": batch, "crop": crop, "seed": seed},
         device=device,
         precision=precision.value,
         workers=workers,
@@ -182,7 +185,8 @@ def finetune(
         clear=restored,
         run=out or Path("runs", Path(name).stem),
         preset=name,
-        overrides=_overrides(settings or [], steps=steps, batch=batch, crop=crop, seed=seed),
+        settings=settings or [],
+        numbers={"steps": steps, "batch": batch, "crop": crop, "seed": seed},
         device=device,
         precision=precision.value,
         workers=workers,
@@ -203,24 +207,35 @@ def _folders(hazy: Path | None, clear: Path | None, rainy: Path | None, clean: P
     raise UsageError("give two folders: --hazy DIR --clear DIR, or --rainy DIR --clean DIR")
 
 
-def _overrides(settings: list[str], **numbers: int | None) -> list[str]:
+def _overrides(config: TrainConfig, settings: list[str], numbers: Mapping[str, int | None]) -> list[str]:
     """The options that stand for fields of the preset, and ``--set``; the same field by both is refused."""
-    fields = {"steps": "steps", "batch": "data.batch", "crop": "data.crop", "seed": "seed"}
-    given = {fields[name]: value for name, value in numbers.items() if value is not None}
+    # Without rendered photos all crops are those of the two folders.
+    rendered = config.with_overrides(settings).rendered.weight > 0
+    fields = {"batch": "data.batch" if rendered else "unpaired.batch", "crop": "data.crop"}
+    given = {fields.get(name, name): value for name, value in numbers.items() if value is not None}
     keys = [pair.partition("=")[0].strip() for pair in settings]
-    twice = [f"--{name} and --set {key}" for name, key in fields.items() if key in given and key in keys]
+    names = {fields.get(name, name): name for name in numbers}
+    twice = [f"--{names[key]} and --set {key}" for key in given if key in keys]
     if twice:
         raise UsageError(f"given more than once: {', '.join(twice)}; give each field one value")
     return [f"{key}={value}" for key, value in given.items()] + settings
 
 
 def _options(
-    *, task: str, preset: str, overrides: list[str], val: str | None, time_limit: str | None, **others: Any
+    *,
+    task: str,
+    preset: str,
+    settings: list[str],
+    numbers: Mapping[str, int | None],
+    val: str | None,
+    time_limit: str | None,
+    **others: Any,
 ) -> Options:
     from restorecli.training.config import load_preset
     from restorecli.training.options import Options
 
-    config = load_preset(preset).with_overrides(overrides)
+    config = load_preset(preset)
+    config = config.with_overrides(_overrides(config, settings, numbers))
     if config.task != task:
         raise UsageError(f"--preset {preset} is for {config.task}, but the folders are for {task}")
     return Options(

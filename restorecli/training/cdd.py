@@ -4,8 +4,9 @@ CDD-GAN's own code was never published. This is **our reconstruction** from its 
 ICCV 2021), on which it builds:
 
 * In each direction a negative generator invents, from the mean of the projected features and noise, the negatives of
-  the patch-contrastive loss, in place of those of the photo. It ascends the loss that the encoder descends, in turns,
-  and is kept from giving one negative for all by a diversity term. Keys come from a moving average of the heads.
+  the patch-contrastive loss, in place of those of the photo, or beside them (``unpaired.own``): a restorer that starts
+  as the identity tells invented ones alone apart at once. It ascends the loss that the encoder descends, in turns, and
+  is kept from giving one negative for all by a diversity term. Keys come from a moving average of the heads.
 * "A queue of challenging negatives": those of earlier steps stay until they are the oldest (``unpaired.queue`` and
   ``unpaired.fresh``); with all of them fresh it is NEGCUT's.
 * "Unpaired clear exemplars": in the direction to clear, the patch of an unpaired clear photo that is most like the
@@ -98,8 +99,10 @@ class AdversarialContrastive(CycleGAN):
             for index, (makers, queue) in enumerate(self._makers()):
                 queries, keys = ([one.detach() for one in part] for part in ways.embedded[index])
                 fresh = self._invent(makers, keys, draw)
-                loss = loss - nce_over_layers(queries, keys, weights.temperature, queue(fresh))
-                loss = loss + weights.diversity * torch.stack([diversity_loss(n) for n in fresh]).mean()
+                own = keys if weights.own else None
+                loss = loss - nce_over_layers(queries, keys, weights.temperature, queue(fresh), own)
+                spread = [diversity_loss(n, weights.spread) for n in fresh]
+                loss = loss + weights.diversity * torch.stack(spread).mean()
                 made.append(fresh)
             self.mechanics.backward(loss / len(rounds), "negative generators")
             total += float(loss.detach()) / len(rounds)
@@ -115,10 +118,11 @@ class AdversarialContrastive(CycleGAN):
             queries, keys = ways.embedded[index]
             with torch.no_grad():
                 negatives = queue(self._invent(makers, keys, draw))
-            term = nce_over_layers(queries, keys, weights.temperature, negatives)
+            own = keys if weights.own else None
+            term = nce_over_layers(queries, keys, weights.temperature, negatives, own)
             if index == 0 and weights.exemplars > 0:
                 near = [nearest(q, e) for q, e in zip(queries, self.exemplars, strict=True)]
-                second = nce_over_layers(queries, near, weights.temperature, negatives)
+                second = nce_over_layers(queries, near, weights.temperature, negatives, own)
                 term = (1 - weights.exemplars) * term + weights.exemplars * second
             loss = loss + term
         return loss

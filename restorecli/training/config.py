@@ -53,14 +53,15 @@ class DataConfig:
     whole: float = 0.0
     """Share of crops that are the whole photo, squeezed into the square: what an overview shows."""
     recompose: float = 0.0
-    """Share of clear photos of which a part, of 0.55 to 1 of each side, takes the place of the photo, thumbnail and
-    all: more compositions than there are photos."""
+    """Share of rendered crops for which a part of the photo, of 0.55 to 1 of each side, takes the place of the photo,
+    thumbnail and all: more compositions than there are photos."""
     rotate: float = 0.0
-    """Share of crops turned by 90 degrees: lines of every direction for rain, never for haze, which knows up."""
+    """Share of rendered crops turned by 90 degrees: lines of every direction for rain, never for haze, which knows
+    up."""
     gamma: float = 0.3
-    """Share of clear crops made darker or brighter by a gamma of 0.6 to 1.7."""
+    """Share of rendered crops whose photo is made darker or brighter by a gamma of 0.6 to 1.7."""
     colour: float = 0.0
-    """Share of clear crops whose colours are made paler or stronger (by half at most) and given a slight cast, as if
+    """Share of rendered crops whose colours are made paler or stronger (by half at most) and given a slight cast, as if
     the same things were of other materials, or in another light."""
     enlarge: float = 0.0
     """Share of rendered crops of which a part is enlarged by up to 2.2, as soft as photos that are enlarged or shaken
@@ -138,6 +139,11 @@ class UnpairedConfig:
     """Length of the noise vector of a negative generator (method ``cdd``)."""
     diversity: float = 1.0
     """Weight of the negative generators' diversity term (method ``cdd``)."""
+    spread: float = 0.0
+    """Mean distance (L1, a dimension) at which the negatives are different enough, and may all go for the query; those
+    that have nothing to do with one another are 0.07 apart. 0: the farther apart the better, as in NEGCUT (``cdd``)."""
+    own: bool = False
+    """Whether the other places of the photo are negatives too, beside the generated ones (method ``cdd``)."""
     lr: float = 1e-4
     """Learning rate of the clear-to-degraded generator, the discriminators, the heads and the negative generators."""
     heads_lr: float = 0.0
@@ -192,7 +198,8 @@ class OptimiserConfig:
     """Share of a weight that goes at each step, times the learning rate (decoupled: Loshchilov and Hutter, ICLR 2019);
     with ``muon`` of the layers alone that it moves."""
     clip: float = 1.0
-    """Largest norm of the gradient of each player; 0: any."""
+    """Largest norm of the gradient of each optimiser: the restorer's, that of both discriminators, that of the other
+    generator and the projection heads, and that of the negative generators; 0: any."""
     accumulate: int = 1
     """Groups of crops (each of ``data.batch`` and ``unpaired.batch``) that are gone through before a step is made."""
     ema: float = 0.999
@@ -350,6 +357,7 @@ class TrainConfig:
                         self.unpaired.identity,
                         self.unpaired.contrast,
                         self.unpaired.diversity,
+                        self.unpaired.spread,
                     )
                 ),
                 "the weights of unpaired losses must not be negative",

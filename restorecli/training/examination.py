@@ -17,7 +17,7 @@ import torch
 from restorecli.errors import PhotoError
 from restorecli.metrics import psnr, psnr_y
 from restorecli.models.generators import Generator
-from restorecli.training.data import as_tensor, read_rgb
+from restorecli.training.data import SMALLEST, as_tensor, read_rgb
 from restorecli.training.noreference import distance
 
 Scores = dict[str, float]
@@ -128,12 +128,14 @@ def restore_array(
 
 
 def _middles(paths: Sequence[Path]) -> list[np.ndarray]:
-    """The middle of each photo that can be read."""
+    """The middle of each photo that can be read, and is large enough to learn from."""
     middles = []
     for path in paths:
         try:
             photo = read_rgb(path)
         except PhotoError:
+            continue
+        if min(photo.shape[:2]) < SMALLEST:
             continue
         top, left = (max(0, (side - WINDOW) // 2) for side in photo.shape[:2])
         middles.append(np.ascontiguousarray(photo[top : top + WINDOW, left : left + WINDOW]))

@@ -161,6 +161,8 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
         # Weights are passed on to others, whom this machine's folders do not concern.
         public = replace(config, data=replace(config.data, rgbd=Path(config.data.rgbd).name))
         extra = {"preset": public.to_toml(), "steps": str(step), "version": __version__, "data": _data(options, data)}
+        if start:
+            extra["start"] = f"{Path(str(options.start_from)).name} (SHA-256 {start})"
         save_network(path, players.average, players.average.descriptor(config.task), extra)
 
     def examine() -> None:

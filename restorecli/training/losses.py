@@ -57,20 +57,27 @@ def floor_loss(degraded: Tensor, clear: Tensor, floor: float) -> Tensor:
     return torch.relu(1 - change / floor).mean()
 
 
-def patch_nce(query: Tensor, positive: Tensor, temperature: float, negatives: Tensor | None = None) -> Tensor:
+def patch_nce(
+    query: Tensor, positive: Tensor, temperature: float, negatives: Tensor | None = None, own: Tensor | None = None
+) -> Tensor:
     """Patch-contrastive loss (Park et al., ECCV 2020): cross-entropy of finding the positive among the negatives.
 
     ``query`` and ``positive`` (B, P, D) are of length 1 and belong together place by place. The negatives of a place
-    are the positives of the other places of its photo, or ``negatives`` (B, N, D) where they are given.
+    are the positives of the other places of its photo, or ``negatives`` (B, N, D) where they are given; with ``own``
+    (B, P, D), what is at its places, those of the other places of it as well.
     """
-    fits = (query * positive).sum(-1, keepdim=True)
+    parts = [(query * positive).sum(-1, keepdim=True)]
     # Products of vectors as precise as that sum, with which they are compared.
     with torch.autocast(query.device.type, enabled=False):
-        others = query @ (positive if negatives is None else negatives).transpose(1, 2)
-    if negatives is None:
-        own = torch.eye(others.shape[1], dtype=torch.bool, device=others.device)
-        others = others.masked_fill(own, -torch.inf)
-    logits = torch.cat([fits, others], dim=-1) / temperature
+        if negatives is not None:
+            parts.append(query @ negatives.transpose(1, 2))
+        else:
+            own = positive
+        if own is not None:
+            others = query @ own.transpose(1, 2)
+            same = torch.eye(others.shape[1], dtype=torch.bool, device=others.device)
+            parts.append(others.masked_fill(same, -torch.inf))
+    logits = torch.cat(parts, dim=-1) / temperature
     return F.cross_entropy(
         logits.flatten(0, 1), torch.zeros(logits.shape[0] * logits.shape[1], dtype=torch.long, device=logits.device)
     )
@@ -81,11 +88,12 @@ def nce_over_layers(
     positives: Sequence[Tensor],
     temperature: float,
     negatives: Sequence[Tensor] | None = None,
+    own: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Mean of :func:`patch_nce` over the layers."""
-    given: Sequence[Tensor | None] = negatives if negatives is not None else [None] * len(queries)
-    rows = zip(queries, positives, given, strict=True)
-    return torch.stack([patch_nce(q, p, temperature, n) for q, p, n in rows]).mean()
+    none: Sequence[Tensor | None] = [None] * len(queries)
+    rows = zip(queries, positives, negatives or none, own or none, strict=True)
+    return torch.stack([patch_nce(q, p, temperature, n, o) for q, p, n, o in rows]).mean()
 
 
 def nearest(queries: Tensor, exemplars: Tensor) -> Tensor:
@@ -93,7 +101,9 @@ def nearest(queries: Tensor, exemplars: Tensor) -> Tensor:
     return exemplars[(queries.detach() @ exemplars.T).argmax(-1)]
 
 
-def diversity_loss(negatives: Tensor) -> Tensor:
-    """Minus the mean distance (L1) between the halves of the negatives (B, N, D): they shall not all be one."""
+def diversity_loss(negatives: Tensor, spread: float = 0.0) -> Tensor:
+    """Minus the mean distance (L1) between the halves of the negatives (B, N, D): they shall not all be one. With
+    ``spread``, what that distance lacks of it."""
     first, second = negatives[:, : negatives.shape[1] // 2], negatives[:, negatives.shape[1] // 2 :]
-    return -(first - second[:, : first.shape[1]]).abs().mean()
+    distance = (first - second[:, : first.shape[1]]).abs().mean()
+    return F.relu(spread - distance) if spread > 0 else -distance

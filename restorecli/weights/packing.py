@@ -109,7 +109,12 @@ def _card(weights: Weights, parameters: int, scores: dict[str, float]) -> str:
         )
     else:
         figures = f"The run measured none. {TO_FILL_IN}: what `restore eval` says, on which photos."
-    config = "`config.toml` is the preset: `restore train --preset config.toml` with the same folders trains alike."
+    start = metadata.get("start")
+    command = "finetune --from THOSE" if start else "train"
+    config = (
+        f"`config.toml` is the preset: `restore {command} --preset config.toml` with the same folders trains alike."
+    )
+    origin = f"- Fine-tuned from: {start}, whose photos and licence count too\n" if start else ""
     return f"""---
 license: other
 license_name: to-be-filled-in
@@ -136,7 +141,7 @@ Takes {removes} out of photos, with `restore` (restorecli).
 ## Training
 
 - Steps: {metadata.get("steps", "unknown")}, with restorecli {metadata.get("version", "of an unknown version")}
-- Photos: {metadata.get("data", TO_FILL_IN)}
+{origin}- Photos: {metadata.get("data", TO_FILL_IN)}
 - Where the photos come from, and under which terms: {TO_FILL_IN}
 
 {config if "preset" in metadata else ""}

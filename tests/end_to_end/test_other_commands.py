@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,24 @@ def test_finetune_starts_from_weights(
     assert (tmp_path / "run" / "generator.safetensors").exists()
     # Without pairs it says what was measured on, and what became of it.
     assert "too few photos to spare" in call.err and "judged without pairs" in call.err
+    # Whoever gets the weights is told where they come from.
+    assert restore("weights", "pack", tmp_path / "run", "--out", tmp_path / "packed").code == 0
+    card = (tmp_path / "packed" / "README.md").read_text()
+    digest = hashlib.sha256(weights_files["derain"].read_bytes()).hexdigest()
+    assert f"Fine-tuned from: {weights_files['derain'].name} (SHA-256 {digest})" in card
+    assert "restore finetune --from THOSE --preset config.toml" in card and str(tmp_path) not in card
+
+
+def test_a_batch_is_of_the_crops_that_a_preset_has(restore: Restore, folders: list[Path | str]) -> None:
+    def shown(preset: str, *more: str) -> str:
+        small = ["--set", "data.exclude=[]", "--crop", "64", "--device", "cpu", "--dry-run", "--preset", preset]
+        return restore("train", *folders, *small, *more).out
+
+    strict = shown("dcd", "--batch", "2", "--set", "unpaired.queue=64")
+    assert "batch = 2" in strict.partition("[unpaired]")[2] and "batch = 2" not in strict.partition("[unpaired]")[0]
+    assert "batch = 2" in shown("ship-derain", "--batch", "2").partition("[unpaired]")[0]
+    call = restore("train", *folders, "--preset", "dcd", "--batch", "2", "--set", "unpaired.batch=2")
+    assert call.code == 2 and "--batch and --set unpaired.batch" in call.err
 
 
 def test_dry_run_shows_the_resolved_preset(restore: Restore, folders: list[Path | str], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from restorecli.errors import TrainingError
 from restorecli.models.unet import UNet
 from restorecli.training.cdd import AdversarialContrastive
-from restorecli.training.config import TrainConfig
+from restorecli.training.config import TrainConfig, load_preset
 from restorecli.training.cyclegan import CycleGAN, Noise, Ways
 from restorecli.training.data import WHOLE, Crops, thumbnail_of
 from restorecli.training.losses import nce_over_layers
@@ -126,6 +126,19 @@ def test_negative_generators_ascend_what_the_encoder_descends(small_config: Trai
     torch.manual_seed(0)
     again = branch.translate(_crops(1), _crops(2), Noise(3))
     assert branch.contrast(again, branch.close(again)).detach() < loss.detach()
+
+
+def test_the_contrast_of_the_preset_says_something_to_a_restorer_that_does_nothing(small_config: TrainConfig) -> None:
+    """All that it gave is then what it was given: negatives of the generators alone, which have nothing to do with it
+    at first, are told apart at once, and nothing is learnt from them."""
+    terms = {}
+    for name, more in {"alone": [], "own": ["unpaired.own=true"]}.items():
+        branch = _branch(small_config.with_overrides(["unpaired.temperature=0.07", *more]), "cdd")
+        torch.manual_seed(0)
+        ways = branch.translate(_crops(1), _crops(1), Noise(3))
+        terms[name] = float(branch.contrast(ways, branch.close(ways)).detach())
+    assert terms["own"] > 2 * terms["alone"] and terms["own"] > 1
+    assert load_preset("cdd").unpaired.own and not load_preset("cdd-paper").unpaired.own
 
 
 def test_diversity_keeps_negatives_apart(small_config: TrainConfig) -> None:

@@ -14,7 +14,7 @@ from skimage import data as photos
 
 from restorecli import Restorer
 from restorecli.training.config import TrainConfig
-from restorecli.training.examination import Unpaired, restore_array
+from restorecli.training.examination import Unpaired, _middles, restore_array
 from restorecli.training.loop import train
 from restorecli.training.noreference import distance
 from restorecli.training.options import Event, Options
@@ -92,6 +92,15 @@ def test_starting_weights_are_kept_when_nothing_improved(tuning: Options, start_
         assert outcome.report.startswith("nothing improved on the starting weights") and words in outcome.report
         start, kept = load_file(start_weights), load_file(outcome.weights)
         assert all(torch.equal(start[key], kept[key]) for key in start)
+
+
+def test_photos_too_small_to_learn_from_are_not_measured_on(tmp_path: Path) -> None:
+    for index, size in enumerate([(1, 1), (2, 2), (4, 4), (15, 40)]):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((*size, 3), 90, np.uint8))
+    small = sorted(tmp_path.iterdir())
+    cv2.imwrite(str(tmp_path / "whole.png"), noise(48, 64))
+    assert [middle.shape for middle in _middles(sorted(tmp_path.iterdir()))] == [(48, 64, 3)]
+    assert _middles(small) == []
 
 
 def test_the_best_of_a_run_is_kept(tuning: Options, tmp_path: Path) -> None:

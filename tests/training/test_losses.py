@@ -54,6 +54,21 @@ def test_given_negatives_replace_those_of_the_photo() -> None:
     assert float(patch_nce(query, positive, temperature, negatives)) == pytest.approx(sum(terms) / 6, rel=1e-5)
 
 
+def test_own_places_are_negatives_beside_given_ones() -> None:
+    query, positive, keys = (_unit(2, 3, 8, seed=seed) for seed in (1, 2, 4))
+    negatives, temperature = _unit(2, 4, 8, seed=3), 0.2
+    terms = []
+    for photo in range(2):
+        for place in range(3):
+            fit = math.exp(float(query[photo, place] @ positive[photo, place]) / temperature)
+            others = [*negatives[photo], *(keys[photo, other] for other in range(3) if other != place)]
+            terms.append(
+                -math.log(fit / (fit + sum(math.exp(float(query[photo, place] @ n) / temperature) for n in others)))
+            )
+    found = float(patch_nce(query, positive, temperature, negatives, keys))
+    assert found == pytest.approx(sum(terms) / 6, rel=1e-5)
+
+
 def test_adversarial_losses_by_hand() -> None:
     real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-2.0, 0.0])
     assert float(discriminator_loss("hinge", [real], [fake])) == pytest.approx(0.5 * (0.25 + 0.5))
@@ -69,6 +84,9 @@ def test_diversity_is_lowest_for_different_halves() -> None:
     apart = torch.cat([torch.ones(1, 2, 3), -torch.ones(1, 2, 3)], dim=1)
     assert float(diversity_loss(same)) == 0
     assert float(diversity_loss(apart)) == pytest.approx(-2)
+    # Enough is enough, and what lacks is a loss.
+    assert float(diversity_loss(apart, spread=1.5)) == 0
+    assert float(diversity_loss(same, spread=1.5)) == pytest.approx(1.5)
 
 
 def test_the_floor_counts_what_each_crop_lacks() -> None:
