@@ -145,10 +145,13 @@ def evaluate(
 
 def _make_room(table: Path) -> None:
     """Make the folder of a table; :class:`UsageError` before anything is scored when that, or the table, cannot be."""
+    from restorecli.photo.atomic import remove_remains
+
     try:
         table.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"--csv {table} cannot be written ({error.strerror or error}): name another file") from error
+    remove_remains(table.parent)
     if os.path.isdir(table) or not os.access(table.parent, os.W_OK):
         raise UsageError(f"--csv {table} cannot be written: name a file in a folder that is open to you")
 

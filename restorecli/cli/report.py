@@ -119,6 +119,9 @@ class PhotoPage:
         before, after = (
             read_photo(path, max_pixels=self._max_pixels) for path in (result.job.source, result.job.target)
         )
+        if before.pixels.shape[:2] != after.pixels.shape[:2]:
+            name = _name(result.job.target, "standard output", self._names)
+            raise PhotoError(f"{name} has another size; replace it with --overwrite", kind="size")
         return capture(before, after, self._share).encode()
 
     def _facts(self, result: Result) -> list[tuple[str, str]]:

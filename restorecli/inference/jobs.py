@@ -85,7 +85,8 @@ def plan_jobs(
         failures.append(_failed(path, open_failure(error, shown(path))))
 
     def add(source: Path, target: Path, *, named: bool = False) -> None:
-        jobs.setdefault((_real(source), _real(target)), Job(source, target, named))
+        # A link in the place of an output is replaced itself; what it leads to stays.
+        jobs.setdefault((_real(source), _real(target.parent) / target.name), Job(source, target, named))
 
     for given in inputs:
         try:
@@ -103,7 +104,7 @@ def plan_jobs(
             continue
         photos, problems = 0, len(failures)
         for path in walk(given, without=out, on_error=unreadable):
-            if path.suffix.lower() not in PHOTO_SUFFIXES or is_special(path) or _is_output(path, ending):
+            if path.suffix.lower() not in PHOTO_SUFFIXES or is_special(path) or _is_output(path):
                 passed_over += 1
                 continue
             photos += 1
@@ -132,9 +133,10 @@ def _failed(source: Path, error: RestoreError) -> Result:
     return Result(Job(source, source), "failed", error, seconds=seconds_of())
 
 
-def _is_output(path: Path, ending: str) -> bool:
-    """Whether an earlier run made it of a photo that is still there."""
-    return any(os.path.exists(source) for source in _sources_of(path, ending))
+def _is_output(path: Path) -> bool:
+    """Whether an earlier run, of whichever task, made it of a photo that is still there."""
+    endings = OUTPUT_ENDINGS.values()
+    return any(os.path.exists(source) for ending in endings for source in _sources_of(path, ending))
 
 
 def _sources_of(path: Path, ending: str) -> list[Path]:

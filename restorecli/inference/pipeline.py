@@ -104,6 +104,8 @@ class _Output:
 
     def write(self, photo: Photo, job: Job, original: os.stat_result | None) -> None:
         self.grounds[job.target.parent].check(job.target)
+        if os.path.realpath(job.source) == os.path.realpath(job.target):
+            _check_in_place(photo, job.source, original)
         # A PNG called photo.jpg stays a PNG of 16 bits, with its transparency.
         own = SUCCESSORS.get(photo.format, photo.format)
         try:
@@ -147,6 +149,29 @@ def _read_ahead(
             yield ahead.popleft()
     while ahead:
         yield ahead.popleft()
+
+
+def _check_in_place(photo: Photo, path: Path, original: os.stat_result | None) -> None:
+    """:class:`PhotoError` when what is in the place of the result is more, or other, than what it was made from."""
+    if photo.pictures > 1:
+        raise PhotoError(
+            f"{shown(path)}: holds {photo.pictures} pictures, of which the first alone would be left; "
+            "give another place with --out",
+            kind="pictures",
+        )
+    try:
+        now = os.stat(path)
+    except OSError:  # it is gone: nothing is lost
+        return
+    if original is not None and _version_of(now) != _version_of(original):
+        raise PhotoError(
+            f"{shown(path)}: was changed while it was being restored, and is left as it is now; run this again",
+            kind="changed",
+        )
+
+
+def _version_of(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _read(job: Job, max_pixels: int) -> _Read:

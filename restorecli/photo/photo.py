@@ -46,5 +46,7 @@ class Photo:
     """What else a JPEG carried, for others like it."""
     texts: tuple[tuple[bytes, bytes], ...] = ()
     """Kind and body of the chunks of text that a PNG carried, for others like it."""
+    pictures: int = 1
+    """How many pictures the file held, of which this is the first: pages, or frames of an animation."""
     lossless: bool = False
     """Whether the file was a WebP without loss."""

@@ -7,6 +7,7 @@ import io
 import itertools
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -93,6 +94,7 @@ def read_photo(source: str | Path | bytes, *, max_pixels: int = 400_000_000, nam
     if pictures > 1:
         count = pictures if pictures <= _MOST_PICTURES else f"more than {_MOST_PICTURES}"
         _log.warning("%s: only the first of %s pictures is restored", label, count)
+        photo = replace(photo, pictures=pictures)
     return photo
 
 

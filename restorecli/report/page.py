@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import IO
 
 from restorecli.errors import PhotoError, UsageError
-from restorecli.photo.atomic import final_name, reopened
+from restorecli.photo.atomic import final_name, remove_remains, reopened
 from restorecli.photo.names import shown
 from restorecli.report.previews import Picture, Previews
 
@@ -99,6 +99,7 @@ class Page:
         try:
             with contextlib.ExitStack() as stack:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                remove_remains(self.path.parent)
                 temp = stack.enter_context(final_name(self.path, overwrite=os.path.exists(self.path)))
                 self._file = stack.enter_context(open(reopened(temp, os.O_WRONLY), "wb"))
                 self._stack = stack.pop_all()

@@ -139,5 +139,8 @@ def _check(path: Path, expected: str) -> str:
 
 
 def _looks_like_path(which: str) -> bool:
+    # A folder of that name, which may have come with a download, does not decide what is read: ./NAME does.
+    if any(entry.name == which for entry in catalogue()):
+        return False
     suffixes = {".safetensors", ".onnx", *PICKLES}
     return Path(which).suffix.lower() in suffixes or os.sep in which or "/" in which or os.path.exists(which)

@@ -1,0 +1,107 @@
+"""What only shows at a second run, in place, or beside other things of the same name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restorecli.inference import pipeline
+from tests.end_to_end.conftest import Call
+from tests.small import noise
+
+Restore = Callable[..., Call]
+Photo = Callable[..., Path]
+Engine = Callable[[str], list[str]]
+
+
+@pytest.mark.parametrize("how", ["written", "renamed"])
+def test_a_photo_saved_anew_while_it_is_restored_in_place_stays(
+    how: str, restore: Restore, photo: Photo, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, newer = photo("in/p.png"), noise(30, 50, seed=9)
+    genuine = pipeline.read_photo
+
+    def read(*arguments: object, **options: object) -> object:
+        found = genuine(*arguments, **options)  # type: ignore[arg-type]
+        target = there if how == "written" else there.with_name("new.png")
+        Image.fromarray(newer).save(target)
+        os.replace(target, there)
+        return found
+
+    monkeypatch.setattr(pipeline, "read_photo", read)
+    call = restore("derain", there, "--out", there, "--overwrite", "--json", *engine("derain"))
+    assert call.code == 1 and call.objects[0]["error"]["kind"] == "changed"
+    with Image.open(there) as kept:
+        assert np.array_equal(np.asarray(kept), newer)
+    # Beside it nothing is lost, and the next run takes what is there.
+    monkeypatch.undo()
+    assert restore("derain", there, "--out", there, "--overwrite", *engine("derain")).code == 0
+
+
+def test_pages_are_not_lost_in_place(restore: Restore, tmp_path: Path, engine: Engine) -> None:
+    scan = tmp_path / "scan.tif"
+    pages = [Image.fromarray(noise(40, 48, seed=seed)) for seed in range(3)]
+    pages[0].save(scan, save_all=True, append_images=pages[1:])
+    before = scan.read_bytes()
+    call = restore("derain", scan, "--out", scan, "--overwrite", "--quiet", *engine("derain"))
+    assert call.code == 1 and "holds 3 pictures" in call.err and scan.read_bytes() == before
+    assert restore("derain", scan, "--out", tmp_path / "other.tif", "--quiet", *engine("derain")).code == 0
+
+
+def test_a_folder_of_that_name_does_not_choose_the_weights(
+    restore: Restore, photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "derain").mkdir()
+    monkeypatch.chdir(tmp_path)
+    call = restore("weights", "show", "derain")
+    assert call.code == 0, call.err
+    call = restore("weights", "show", "./derain")
+    assert call.code == 3 and "generator.safetensors" in call.err
+
+
+def test_results_of_either_task_are_passed_over(restore: Restore, photo: Photo, engine: Engine) -> None:
+    folder = photo("in/x.jpg").parent
+    for task in ("dehaze", "derain", "dehaze", "derain"):
+        assert restore(task, folder, *engine(task)).code == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["x.jpg", "x_dehazed.jpg", "x_derained.jpg"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need no rights here")
+def test_an_output_that_is_a_link_to_an_input_is_skipped_then_replaced(
+    restore: Restore, photo: Photo, engine: Engine, tmp_path: Path
+) -> None:
+    first, second = photo("h/1.jpg"), photo("h/2.jpg")
+    original = first.read_bytes()
+    out = tmp_path / "cl"
+    out.mkdir()
+    (out / "2.jpg").symlink_to(first)
+    call = restore("derain", first.parent, "--out", out, "--json", *engine("derain"))
+    assert call.code == 0, call.err
+    assert [one["status"] for one in call.objects] == ["restored", "skipped"]
+    assert restore("derain", first.parent, "--out", out, "--overwrite", *engine("derain")).code == 0
+    assert first.read_bytes() == original and not (out / "2.jpg").is_symlink() and second.exists()
+
+
+def test_a_report_does_not_compare_photos_of_two_sizes(
+    restore: Restore, photo: Photo, engine: Engine, tmp_path: Path
+) -> None:
+    source, out = photo("g.jpg"), tmp_path / "sk"
+    out.mkdir()
+    Image.fromarray(noise(20, 200)).save(out / "g.jpg")
+    page = tmp_path / "page.html"
+    assert restore("derain", source, "--out", out, "--report", page, *engine("derain")).code == 0
+    assert "has another size" in page.read_text()
+
+
+def test_remains_of_a_killed_page_go(restore: Restore, photo: Photo, engine: Engine, tmp_path: Path) -> None:
+    remains = tmp_path / "pages" / ".restore-0123456789abcdef.tmp"
+    remains.parent.mkdir()
+    remains.write_bytes(b"half a page")
+    page = remains.with_name("r.html")
+    assert restore("derain", photo(), "--report", page, "--out", tmp_path / "o.jpg", *engine("derain")).code == 0
+    assert page.exists() and not remains.exists()
