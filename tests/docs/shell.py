@@ -26,7 +26,7 @@ ELSEWHERE = re.compile(r"hf://OWNER/REPO|--device cuda")
 """What lies on the network, for which other tests have a server of their own, and what needs a graphics card."""
 
 _TINY = (
-    "--batch 2 --crop 64 --steps 2 --device cpu --precision fp32 --workers 0 --set unpaired.batch=2 "
+    "--set data.batch=2 --crop 64 --steps 2 --device cpu --precision fp32 --workers 0 --set unpaired.batch=2 "
     "--set unpaired.discriminator=8 --set unpaired.degrader=[8,8,12] --set unpaired.patches=16 --set unpaired.queue=8"
 )
 SUBSTITUTIONS = (
