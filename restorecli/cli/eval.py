@@ -208,7 +208,10 @@ def _write(
     sheet.writerows({"photo": str(source), "error": str(error)} for source, error in failures)
     if mean:
         sheet.writerow({"photo": f"mean of {len(rows)}"} | _rounded(mean))
-    write_bytes_atomic(text.getvalue().encode("utf-8", "surrogateescape"), path, overwrite=True)
+    try:
+        write_bytes_atomic(text.getvalue().encode("utf-8", "surrogateescape"), path, overwrite=True)
+    except PhotoError as error:
+        raise PhotoError(str(error).replace("--out", "--csv"), kind=error.kind) from error
 
 
 def _rounded(scores: dict[str, float]) -> dict[str, float]:

@@ -457,9 +457,16 @@ class _Report:
     def plan(self, job: Job) -> None:
         """Tell of one photo that would be done."""
         from restorecli.inference.jobs import Result
+        from restorecli.photo.atomic import refuse_existing
 
-        text = f"{_name(job.source)} -> {_name(job.target, 'standard output')}"
-        skip = os.path.lexists(job.target) and not self._request.output["overwrite"]
+        text, skip = f"{_name(job.source)} -> {_name(job.target, 'standard output')}", False
+        try:
+            refuse_existing(job.target, overwrite=self._request.output["overwrite"])
+        except PhotoError as error:
+            skip = error.kind == "exists"
+            if not skip:
+                self.add(Result(job, "failed", error))
+                return
         self._tell(Result(job, "skipped" if skip else "planned"), text + " is already there" * skip)
 
     def close(self) -> int:

@@ -98,6 +98,16 @@ def test_a_report_does_not_compare_photos_of_two_sizes(
     assert "has another size" in page.read_text()
 
 
+def test_a_dry_run_tells_of_a_folder_in_the_place_of_an_output(
+    restore: Restore, photo: Photo, engine: Engine, tmp_path: Path
+) -> None:
+    source, out = photo("in/1.jpg"), tmp_path / "o"
+    (out / "1.jpg").mkdir(parents=True)
+    for more in ([], ["--dry-run"]):
+        call = restore("derain", source.parent, "--out", out, "--json", *more, *engine("derain"))
+        assert (call.code, call.objects[0]["status"]) == (1, "failed"), more
+
+
 def test_remains_of_a_killed_page_go(restore: Restore, photo: Photo, engine: Engine, tmp_path: Path) -> None:
     remains = tmp_path / "pages" / ".restore-0123456789abcdef.tmp"
     remains.parent.mkdir()
