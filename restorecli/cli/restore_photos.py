@@ -178,7 +178,7 @@ def command_for(task: str) -> Callable[..., int]:
             preserve_times = False
         request = _Request(
             task=task,
-            inputs=[Path(given) for given in inputs],
+            inputs=[_path(given) for given in inputs],
             out=out,
             weights=weights,
             engine={
@@ -502,6 +502,12 @@ class _Report:
                 "seconds": {stage: round(spent, 4) for stage, spent in result.seconds.items()} or None,
             },
         )
+
+
+def _path(given: str) -> Path:
+    """The path that was given; ``./-`` is a file of that name, ``-`` is standard input."""
+    path = Path(given)
+    return path.absolute() if path == STANDARD_INPUT and given != str(STANDARD_INPUT) else path
 
 
 def _name(path: Path, stream: str = "standard input") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from restorecli.photo.places import Place, Places
 
 if TYPE_CHECKING:
     from restorecli.inference.engine import Details
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ def plan_jobs(
 ) -> tuple[list[Job], int, list[Result]]:
     """Find the photos and name their outputs.
 
-    A folder is walked (hidden files, links to folders and an ``out`` inside it are left alone); what is no photo by its
-    suffix, a pipe or a device is passed over. A file is taken whatever it is called. ``out`` is a file for one photo
+    A folder is walked (hidden files, links to folders and an ``out`` inside it are left alone; photos in that which are no
+    outputs of these jobs are counted as passed over, with a warning); what is no photo by its suffix, a pipe or a device is passed over. A file is taken whatever it is called. ``out`` is a file for one photo
     when it has an image suffix, else a folder that mirrors the input tree; None puts ``NAME_dehazed.EXT`` beside the
     input. ``format`` other than ``same`` decides the suffix. Outputs of earlier runs are passed over when their source
     is there.
@@ -68,7 +72,8 @@ def plan_jobs(
     Returns the jobs, the number of files passed over, and a failed result for each input that is missing or a folder
     without photos, and for each folder that cannot be read. :class:`UsageError` when two photos would get one output
     (on disks that do not tell capital letters apart too), when an output would replace a photo that is an input (its
-    own only without ``overwrite``), or when ``out`` does not fit the inputs.
+    own only without ``overwrite``), or when ``out`` does not fit the inputs (of another ``format``, not in a folder that
+    is walked).
     """
     into_file = out is not None and is_file(out)
     if into_file and out is not None and (len(inputs) != 1 or os.path.isdir(inputs[0])):
@@ -102,6 +107,11 @@ def plan_jobs(
             else:
                 add(given, _target(given, given.name, ending, out, format))
             continue
+        if out is not None and format != "same" and _real(out) == _real(given):
+            raise UsageError(
+                f"--out {shown(out)} is the input itself, where outputs of another --format cannot be told from photos: "
+                "leave --out out, or give another folder"
+            )
         photos, problems = 0, len(failures)
         for path in walk(given, without=out, on_error=unreadable):
             if path.suffix.lower() not in PHOTO_SUFFIXES or is_special(path) or _is_output(path):
@@ -112,8 +122,26 @@ def plan_jobs(
         if not photos and len(failures) == problems:
             nothing = PhotoError(f"{shown(given)}: there are no photos in this folder; name another", kind="no_photos")
             failures.append(_failed(given, nothing))
+    if out is not None and any(_real(given) in _real(out).parents for given in inputs):
+        passed_over += _left_alone(out, {target for _, target in jobs})
     _check(jobs, overwrite)
     return list(jobs.values()), passed_over, failures
+
+
+def _left_alone(out: Path, targets: set[Path]) -> int:
+    """How many photos in ``out``, a folder inside of an input, are no outputs of this command, which is told of."""
+    found = 0
+    for path in walk(out, without=None, on_error=lambda path, error: None):
+        if path.suffix.lower() in PHOTO_SUFFIXES and _real(path.parent) / path.name not in targets:
+            found += not is_special(path)
+    if found:
+        _log.warning(
+            "%s: the folder of the outputs lies in the input, and what is in it is not restored, %s among it; "
+            "give an --out elsewhere if it should be",
+            shown(out),
+            "a photo that is no output" if found == 1 else f"{found} photos that are no outputs",
+        )
+    return found
 
 
 def is_file(out: Path) -> bool:

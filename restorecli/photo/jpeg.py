@@ -8,10 +8,12 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, MpoImagePlugin
+
+from restorecli.photo.xmp import tells_of_video
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ _LARGEST = 65_533
 MOST_EXIF, MOST_XMP = _LARGEST - len(_EXIF), _LARGEST - len(_XMP)
 """Bytes of EXIF and of XMP that one segment holds."""
 _PER_INCH = 1
+_MP_ENTRIES = 0xB002
 
 _OF_PILLOW = ("4:4:4", "4:2:2", "4:2:0")
 _FACTORS = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (1, 2): "4:4:0", (4, 1): "4:1:1"}
@@ -75,6 +78,19 @@ def segments_of(data: bytes) -> tuple[Segments, bytes]:
         elif marker == _APP13 and body.startswith(_PHOTOSHOP):
             photoshop.append(body[len(_PHOTOSHOP) :])
     return Segments(tuple(comments), tuple(more_xmp)), b"".join(photoshop)
+
+
+def count_behind(file: IO[bytes]) -> int:
+    """How many pictures lie behind the first of a JPEG (CIPA DC-007: a gain map, a depth map, a stereo partner), smaller
+    copies of it not counted; a video, as phones append one, counts as one more."""
+    with JpegImagePlugin.JpegImageFile(file) as image:
+        video = tells_of_video(image.info.get("xmp"))
+        indexed = "mp" in image.info
+    if not indexed:
+        return int(video)
+    file.seek(0)
+    entries = MpoImagePlugin.MpoImageFile(file).mpinfo[_MP_ENTRIES][1:]
+    return video + sum(not entry["Attribute"]["MPType"].startswith("Large Thumbnail") for entry in entries)
 
 
 def bare(data: bytes) -> bytes:

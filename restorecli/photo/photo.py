@@ -47,6 +47,7 @@ class Photo:
     texts: tuple[tuple[bytes, bytes], ...] = ()
     """Kind and body of the chunks of text that a PNG carried, for others like it."""
     pictures: int = 1
-    """How many pictures the file held, of which this is the first: pages, or frames of an animation."""
+    """How many pictures the file held, of which this is the first: pages, frames of an animation, or what phones put
+    behind a JPEG (gain and depth maps, a video, which counts as one). Smaller copies of the first do not count."""
     lossless: bool = False
     """Whether the file was a WebP without loss."""

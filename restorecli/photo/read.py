@@ -92,8 +92,10 @@ def read_photo(source: str | Path | bytes, *, max_pixels: int = 400_000_000, nam
                 raise failure(file, found, label, error) from error
             pictures = _pictures(file, found)
     if pictures > 1:
-        count = pictures if pictures <= _MOST_PICTURES else f"more than {_MOST_PICTURES}"
-        _log.warning("%s: only the first of %s pictures is restored", label, count)
+        # What phones put behind a JPEG is no photo to restore.
+        if found != "jpeg":
+            count = pictures if pictures <= _MOST_PICTURES else f"more than {_MOST_PICTURES}"
+            _log.warning("%s: only the first of %s pictures is restored", label, count)
         photo = replace(photo, pictures=pictures)
     return photo
 
@@ -103,13 +105,15 @@ def _pictures(file: IO[bytes], format: str) -> int:
 
     Counted up to one more than :data:`_MOST_PICTURES`: there may be millions, of a few bytes each.
     """
-    if format in ("jpeg", "bmp"):
+    if format == "bmp":
         return 1
     # Anew, because looking further changes what an image holds; and what is wrong there is no matter of the first.
     try:
         if format == "gif":
             return sum(1 for _ in itertools.islice(gif_frames(file), _MOST_PICTURES + 1))
         file.seek(0)
+        if format == "jpeg":
+            return 1 + jpeg.count_behind(file)
         image = _PLUGINS[format](file)
         if not isinstance(image, TiffImagePlugin.TiffImageFile):
             return int(getattr(image, "n_frames", 1))

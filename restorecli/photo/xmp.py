@@ -28,6 +28,7 @@ _APPENDED = (
     re.compile(rb"(?<=\s)" + _OF_APPENDED + rb"""\s*=\s*(?:"[^"<]*"|'[^'<]*')"""),
     re.compile(rb"<(" + _OF_APPENDED + rb")>[^<]*</\1>"),
 )
+_VIDEO = re.compile(rb"""Camera:(?:MotionPhoto|MicroVideo)(?:\s*=\s*["']|>)1""")
 _NAMESPACES = {
     b"xmpMM": b"http://ns.adobe.com/xap/1.0/mm/",
     b"stEvt": b"http://ns.adobe.com/xap/1.0/sType/ResourceEvent#",
@@ -63,6 +64,11 @@ def checked_xmp(packet: bytes | str | None) -> bytes | None:
         _log.warning("malformed XMP is left out: %s", error)
         return None
     return data
+
+
+def tells_of_video(packet: bytes | None) -> bool:
+    """Whether the photo is one with a video behind it (Motion Photo)."""
+    return packet is not None and _VIDEO.search(packet) is not None
 
 
 def upright_xmp(packet: bytes | None, *, rotated: bool, width: int, height: int) -> bytes | None:

@@ -378,10 +378,10 @@ def render_rain(
     # A downpour of streaks alone: they hide most of the photo, and between them it is as dark as ever. Ragged sheets,
     # or threads that cross each other, each with a brightness of its own.
     kind = torch.rand((count,), generator=generator) + odd[:, 0, 0, 0]
-    pour = (kind < 0.3).float() * wet[:, 0]
+    pour = (kind < 0.2).float() * wet[:, 0]
     threads = pour * (torch.rand((count,), generator=generator) < 0.6).float()
     # A sprinkle: few thin streaks of a kind or two, over a photo that is otherwise as it was.
-    sprinkle = ((kind >= 0.3) & (kind < 0.8)).float() * wet[:, 0]
+    sprinkle = ((kind >= 0.2) & (kind < 0.85)).float() * wet[:, 0]
 
     def instead(where: Tensor, values: Tensor, others: Tensor, layer: int = 0) -> None:
         values[:, layer] = torch.where(where > 0, others, values[:, layer])
@@ -399,10 +399,10 @@ def render_rain(
     opacity[:, 1:] *= (1 - sprinkle).view(-1, 1)
     instead(threads, density, _drops(_log_uniform((count,), 0.5, 3, generator), length[:, 0], thickness[:, 0]))
     for which, seen in enumerate((sprinkle, sprinkle * _chance(count, 0.3, generator).view(-1))):
-        instead(seen, opacity, _uniform((count,), 0.15, 1, generator), which)
+        instead(seen, opacity, _log_uniform((count,), 0.1, 1, generator), which)
         instead(seen, dense, torch.zeros(count), which)
         instead(seen, gain, torch.ones(count), which)
-        instead(seen, length, _log_uniform((count,), 6, 80, generator), which)
+        instead(seen, length, _log_uniform((count,), 4, 80, generator), which)
         instead(seen, thickness, _log_uniform((count,), 0.3, 1.5, generator), which)
         cover = _log_uniform((count,), 0.02, 0.3, generator)
         instead(seen, density, _drops(cover, length[:, which], thickness[:, which]), which)

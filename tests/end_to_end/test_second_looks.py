@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,3 +117,80 @@ def test_remains_of_a_killed_page_go(restore: Restore, photo: Photo, engine: Eng
     page = remains.with_name("r.html")
     assert restore("derain", photo(), "--report", page, "--out", tmp_path / "o.jpg", *engine("derain")).code == 0
     assert page.exists() and not remains.exists()
+
+
+def test_photos_in_the_folder_of_the_outputs_are_told_of(restore: Restore, photo: Photo, engine: Engine) -> None:
+    folder = photo("in/x.jpg").parent
+    call = restore("derain", folder, "--out", folder / "done", *engine("derain"))
+    assert (call.code, call.err) == (0, "")
+    photo("in/done/original.jpg")
+    call = restore("derain", folder, "--out", folder / "done", *engine("derain"))
+    assert call.code == 0 and "a photo that is no output" in call.err and "1 skipped, 1 passed over" in call.err
+    # Another input's outputs are outputs too.
+    other = photo("other/original.jpg")
+    call = restore("derain", folder, other.parent, "--out", folder / "done", *engine("derain"))
+    assert call.code == 0 and "no output" not in call.err
+
+
+def test_another_format_into_the_input_itself_is_refused_at_once(
+    restore: Restore, photo: Photo, engine: Engine
+) -> None:
+    folder = photo("in/x.jpg").parent
+    call = restore("derain", folder, "--out", folder, "--format", "png", *engine("derain"))
+    assert call.code == 2 and "is the input itself" in call.err and os.listdir(folder) == ["x.jpg"]
+
+
+def test_a_file_called_minus_is_a_file(
+    restore: Restore, photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
+) -> None:
+    os.replace(photo("x.png"), tmp_path / "-")
+    monkeypatch.chdir(tmp_path)
+    call = restore("derain", "./-", "--out", "done.png", "--json", *engine("derain"))
+    assert call.code == 0, call.err
+    assert call.objects[0]["input"] == str(tmp_path / "-") and (tmp_path / "done.png").exists()
+
+
+def phone_photo(path: Path, kinds: list[int], xmp: bytes | None = None) -> None:
+    """A JPEG with an index (CIPA DC-007) of further pictures of these kinds behind it."""
+    pictures = [io.BytesIO() for _ in (0, *kinds)]
+    for seed, file in enumerate(pictures):
+        Image.fromarray(noise(48, 64, seed=seed)).save(file, "JPEG", **({"xmp": xmp} if xmp and not seed else {}))
+    bodies = [file.getvalue() for file in pictures]
+    count = len(bodies)
+    index = b"MPF\0MM\0*" + struct.pack(">IH", 8, 3)
+    index += struct.pack(">HHI4s", 0xB000, 7, 4, b"0100") + struct.pack(">HHII", 0xB001, 4, 1, count)
+    index += struct.pack(">HHIII", 0xB002, 7, 16 * count, 50, 0)
+    for kind, body in zip((0x030000, *kinds), bodies, strict=True):
+        index += struct.pack(">IIIHH", kind, len(body), 0, 0, 0)
+    segment = struct.pack(">BBH", 0xFF, 0xE2, len(index) + 2) + index
+    path.write_bytes(bodies[0][:2] + segment + bodies[0][2:] + b"".join(bodies[1:]))
+
+
+MOTION = (
+    b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>"
+    b"<rdf:Description rdf:about='' xmlns:GCamera='http://ns.google.com/photos/1.0/camera/' %s/></rdf:RDF></x:xmpmeta>"
+)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "xmp", "lost"),
+    [
+        ([0], None, 2),
+        ([0, 0x020002], None, 3),
+        ([0], MOTION % b"GCamera:MotionPhoto='1'", 3),
+        ([0x010001, 0x010002], None, 1),
+        ([], MOTION % b'GCamera:MicroVideo="1"', 2),
+        ([], MOTION % b'GCamera:MotionPhoto="0"', 1),
+    ],
+)
+def test_what_phones_put_behind_a_jpeg_is_not_lost_in_place(
+    restore: Restore, tmp_path: Path, engine: Engine, kinds: list[int], xmp: bytes | None, lost: int
+) -> None:
+    there = tmp_path / "phone.jpg"
+    phone_photo(there, kinds, xmp)
+    before = there.read_bytes()
+    call = restore("derain", there, "--out", there, "--overwrite", "--quiet", *engine("derain"))
+    assert call.code == (lost > 1), call.err
+    assert (f"holds {lost} pictures" in call.err) == (there.read_bytes() == before) == (lost > 1)
+    call = restore("derain", there, "--out", tmp_path / "other.jpg", *engine("derain"))
+    assert (call.code, call.err) == (0, "")
