@@ -329,6 +329,9 @@ def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: li
     # Finding out more of weights on the Hub may mean to download them.
     if request.weights is None or not request.weights.startswith("hf://"):
         report.weights = resolve(request.weights, request.task).name
+        # What was asked for by name may not be there.
+        if any(request.engine[wish] != "auto" for wish in ("backend", "device", "precision")):
+            _open_restorer(request, report, [])
     for failure in failures:
         report.add(failure)
     for job in jobs:

@@ -63,17 +63,18 @@ def plan_jobs(
 ) -> tuple[list[Job], int, list[Result]]:
     """Find the photos and name their outputs.
 
-    A folder is walked (hidden files, links to folders and an ``out`` inside it are left alone; photos in that which are no
-    outputs of these jobs are counted as passed over, with a warning); what is no photo by its suffix, a pipe or a device is passed over. A file is taken whatever it is called. ``out`` is a file for one photo
-    when it has an image suffix, else a folder that mirrors the input tree; None puts ``NAME_dehazed.EXT`` beside the
+    A folder is walked. Hidden files and links to folders are left alone, and so is an ``out`` inside it: photos there
+    that are no outputs of these jobs are counted as passed over, with a warning. What is no photo by its suffix, a pipe
+    or a device is passed over. A file is taken whatever it is called. ``out`` is a file for one photo when it has an image
+    suffix, else a folder that mirrors the input tree; None puts ``NAME_dehazed.EXT`` beside the
     input. ``format`` other than ``same`` decides the suffix. Outputs of earlier runs are passed over when their source
     is there.
 
     Returns the jobs, the number of files passed over, and a failed result for each input that is missing or a folder
     without photos, and for each folder that cannot be read. :class:`UsageError` when two photos would get one output
     (on disks that do not tell capital letters apart too), when an output would replace a photo that is an input (its
-    own only without ``overwrite``), or when ``out`` does not fit the inputs (of another ``format``, not in a folder that
-    is walked).
+    own only without ``overwrite``), or when ``out`` does not fit the inputs (for another ``format`` it is no
+    folder that is walked itself).
     """
     into_file = out is not None and is_file(out)
     if into_file and out is not None and (len(inputs) != 1 or os.path.isdir(inputs[0])):
@@ -109,8 +110,8 @@ def plan_jobs(
             continue
         if out is not None and format != "same" and _real(out) == _real(given):
             raise UsageError(
-                f"--out {shown(out)} is the input itself, where outputs of another --format cannot be told from photos: "
-                "leave --out out, or give another folder"
+                f"--out {shown(out)} is the input itself, where outputs of another --format cannot be told from "
+                "photos: leave --out out, or give another folder"
             )
         photos, problems = 0, len(failures)
         for path in walk(given, without=out, on_error=unreadable):

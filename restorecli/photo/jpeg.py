@@ -81,15 +81,17 @@ def segments_of(data: bytes) -> tuple[Segments, bytes]:
 
 
 def count_behind(file: IO[bytes]) -> int:
-    """How many pictures lie behind the first of a JPEG (CIPA DC-007: a gain map, a depth map, a stereo partner), smaller
-    copies of it not counted; a video, as phones append one, counts as one more."""
+    """How many pictures lie behind the first of a JPEG: gain maps, depth maps, stereo partners (CIPA DC-007).
+
+    Smaller copies of the first are not counted; a video, as phones append one, counts as one more.
+    """
     with JpegImagePlugin.JpegImageFile(file) as image:
         video = tells_of_video(image.info.get("xmp"))
         indexed = "mp" in image.info
     if not indexed:
         return int(video)
     file.seek(0)
-    entries = MpoImagePlugin.MpoImageFile(file).mpinfo[_MP_ENTRIES][1:]
+    entries = (MpoImagePlugin.MpoImageFile(file).mpinfo or {})[_MP_ENTRIES][1:]
     return video + sum(not entry["Attribute"]["MPType"].startswith("Large Thumbnail") for entry in entries)
 
 

@@ -406,6 +406,12 @@ def render_rain(
         instead(seen, thickness, _log_uniform((count,), 0.3, 1.5, generator), which)
         cover = _log_uniform((count,), 0.02, 0.3, generator)
         instead(seen, density, _drops(cover, length[:, which], thickness[:, which]), which)
+        # Some are ragged: peaks of blurred noise, as photo editors make rain.
+        ragged = seen * _chance(count, 0.4, generator).view(-1)
+        instead(ragged, dense, torch.ones(count), which)
+        instead(ragged, threshold, _uniform((count,), 0.2, 2.2, generator), which)
+        instead(ragged, gain, _uniform((count,), 0.2, 0.8, generator), which)
+        instead(ragged, opacity, _uniform((count,), 0.3, 1, generator), which)
     # A curtain of far rain: streaks that overlap until they are a bright veil, from boldly striped to nearly even.
     curtain = (torch.rand((count,), generator=generator) < 0.3 + 0.4 * force[:, 0]).float() * odd[:, 0, 0, 0]
     curtain_opacity = _log_uniform((count,), 0.15, 1.0, generator) * curtain * wet[:, 0]

@@ -194,3 +194,8 @@ def test_what_phones_put_behind_a_jpeg_is_not_lost_in_place(
     assert (f"holds {lost} pictures" in call.err) == (there.read_bytes() == before) == (lost > 1)
     call = restore("derain", there, "--out", tmp_path / "other.jpg", *engine("derain"))
     assert (call.code, call.err) == (0, "")
+
+
+def test_a_dry_run_fails_where_the_device_that_was_asked_for_is_not_there(restore: Restore, photo: Photo) -> None:
+    call = restore("derain", photo("in/x.jpg"), "--dry-run", "--device", "cuda:77", "--json")
+    assert call.code == 4 and "--device cuda:77 is not available" in call.err and not call.objects
