@@ -65,10 +65,10 @@ def plan_jobs(
 
     A folder is walked. Hidden files and links to folders are left alone, and so is an ``out`` inside it: photos there
     that are no outputs of these jobs are counted as passed over, with a warning. What is no photo by its suffix, a pipe
-    or a device is passed over. A file is taken whatever it is called. ``out`` is a file for one photo when it has an image
-    suffix, else a folder that mirrors the input tree; None puts ``NAME_dehazed.EXT`` beside the
-    input. ``format`` other than ``same`` decides the suffix. Outputs of earlier runs are passed over when their source
-    is there.
+    or a device is passed over. A file is taken whatever it is called. ``out`` is a file for one photo when it has an
+    image suffix, else a folder that mirrors the input tree; None puts ``NAME_dehazed.EXT`` beside the input.
+    ``format`` other than ``same`` decides the suffix. Outputs of earlier runs are passed over when their source is
+    there.
 
     Returns the jobs, the number of files passed over, and a failed result for each input that is missing or a folder
     without photos, and for each folder that cannot be read. :class:`UsageError` when two photos would get one output

@@ -445,8 +445,9 @@ AFTER = """
 - **Resolution** of WebP, AVIF, HEIC, JPEG XL and CMYK JPEGs is in the EXIF. GIF has none.
 - **Thumbnails** in EXIF, XMP and Photoshop's resources are dropped: they show the old picture. Previews inside maker
   notes are left, as maker notes stay byte for byte.
-- **Other pictures** (pages, frames, HDR gain maps, depth maps) are dropped; that the first of several pages or frames
-  was restored is told. So are content credentials (C2PA), whose signature would not fit any more.
+- **Other pictures** (pages, frames, HDR gain maps, depth maps, the video of a motion photo) are dropped; that the first
+  of several pages or frames was restored is told. In its own place such a photo is not replaced. Dropped too are
+  content credentials (C2PA), whose signature would not fit any more.
 - **At strength 0** lossless files come back with every value identical. JPEG, lossy WebP, AVIF and HEIC are coded anew:
   `--quality same` gives a JPEG the quantisation tables and the subsampling that it had. JPEG XL is without loss at
   `--quality 100`. A GIF is identical as long as its colours fit into one palette.
