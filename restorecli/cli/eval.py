@@ -34,6 +34,7 @@ TITLES = {
 }
 FINE = ("ssim", "ssim_y", "lpips")
 """What differs in the fourth digit."""
+_COLUMNS = ("photo", "target")
 
 
 class Task(StrEnum):
@@ -71,7 +72,12 @@ def evaluate(
     ] = False,
     table: Annotated[
         Path | None,
-        typer.Option("--csv", metavar="FILE", help="Write all scores to FILE.csv, too.", show_default=False),
+        typer.Option(
+            "--csv",
+            metavar="FILE",
+            help="Write all scores to FILE.csv, too, in the place of an older one.",
+            show_default=False,
+        ),
     ] = None,
     offline: Offline = False,
     json: Json = False,
@@ -152,8 +158,20 @@ def _make_room(table: Path) -> None:
     except OSError as error:
         raise UsageError(f"--csv {table} cannot be written ({error.strerror or error}): name another file") from error
     remove_remains(table.parent)
+    if os.path.isfile(table) and not _is_ours(table):
+        raise UsageError(f"--csv {table} is there and is no table of scores: name another file, or take it away")
     if os.path.isdir(table) or not os.access(table.parent, os.W_OK):
         raise UsageError(f"--csv {table} cannot be written: name a file in a folder that is open to you")
+
+
+def _is_ours(table: Path) -> bool:
+    """Whether an earlier run wrote it (or nobody anything), so that it may be replaced."""
+    start = ",".join(_COLUMNS).encode()
+    try:
+        with table.open("rb") as file:
+            return file.read(len(start)) in (start, b"")
+    except OSError as error:
+        raise UsageError(f"--csv {table} cannot be looked into ({error.strerror}); name another file") from error
 
 
 def _unpaired(pairing: Pairing, folder: Path, target: Path) -> list[tuple[Path, PhotoError]]:
@@ -197,11 +215,11 @@ def _write(
     mean: dict[str, float],
     failures: Sequence[tuple[Path, PhotoError]],
 ) -> None:
-    """One line a photo, failed ones with why, and the mean; in the place of an older table."""
+    """One line a photo, failed ones with why, and the mean; in the place of an older table of scores."""
     from restorecli.photo.atomic import write_bytes_atomic
 
     text = io.StringIO(newline="")
-    sheet = csv.DictWriter(text, ["photo", "target", *mean, "error"], lineterminator="\n")
+    sheet = csv.DictWriter(text, [*_COLUMNS, *mean, "error"], lineterminator="\n")
     sheet.writeheader()
     for source, wanted, scores in rows:
         sheet.writerow({"photo": str(source), "target": str(wanted or "")} | _rounded(scores))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of, weights_names
-from restorecli.errors import UsageError
+from restorecli.errors import UsageError, WeightsError
 
 
 class ExportPrecision(StrEnum):
@@ -93,10 +93,23 @@ def _is_file(out: Path) -> bool:
     return out.suffix.lower() == ".onnx" and not os.path.isdir(out)
 
 
+def _is_ours(target: Path) -> bool:
+    """Whether a file is an earlier export, which may be replaced."""
+    from restorecli.weights.described import onnx_metadata
+
+    try:
+        return "exported_by" in onnx_metadata(target)
+    except WeightsError:
+        return False
+
+
 def _make_room(target: Path, source: Path) -> None:
-    """Make the folder of ``target``; :class:`UsageError` when that cannot be, or when ``target`` is the source."""
+    """Make the folder of ``target``; :class:`UsageError` when that cannot be, or when ``target`` is the source, or what
+    no export wrote."""
     if os.path.realpath(target) == os.path.realpath(source):
         raise UsageError(f"{target} would be replaced by its own export: give another --out")
+    if os.path.isfile(target) and not _is_ours(target):
+        raise UsageError(f"{target} is there and is no export of restore: give another --out, or take it away")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -68,7 +68,9 @@ def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memor
         return smallest
     raise PhotoError(
         f"{width}x{height} pixels: --max-memory {_megabytes(max_memory)} is too little; "
-        f"it takes at least {_megabytes(max_memory - left + max(smallest.window_pixels, least) * working)}",
+        f"with {backend.name} it takes at least "
+        f"{_megabytes(max_memory - left + max(smallest.window_pixels, least) * working)}; "
+        "give more, or another --backend",
         kind="out_of_memory",
     )
 

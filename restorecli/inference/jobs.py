@@ -173,7 +173,7 @@ def _sources_of(path: Path, ending: str) -> list[Path]:
     if not path.stem.endswith(ending) or path.stem == ending:
         return []
     stem = path.stem.removesuffix(ending)
-    suffixes = [path.suffix, *sorted(PHOTO_SUFFIXES), *sorted(suffix.upper() for suffix in PHOTO_SUFFIXES)]
+    suffixes = [path.suffix, "", *sorted(PHOTO_SUFFIXES), *sorted(suffix.upper() for suffix in PHOTO_SUFFIXES)]
     return [path.with_name(stem + suffix) for suffix in suffixes]
 
 

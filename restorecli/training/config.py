@@ -316,6 +316,10 @@ class TrainConfig:
                 unpaired.transplant == 0 or (unpaired.transplant > 0 and self.task == "derain"),
                 "unpaired.transplant is a weight, and for rain only: haze cannot be moved from scene to scene",
             ),
+            (
+                not self.data.rgbd or self.task == "dehaze",
+                "data.rgbd is for haze only: rain is rendered without depth",
+            ),
             (unpaired.transplant_start >= 0, "unpaired.transplant_start must not be negative"),
             (min(unpaired.floor, unpaired.floor_weight) >= 0, "unpaired.floor and floor_weight must not be negative"),
             (1 <= unpaired.scales <= 4, f"unpaired.scales must be from 1 to 4, not {unpaired.scales}"),
@@ -424,7 +428,8 @@ class TrainConfig:
         config = _build(type(self), nested, base, "", found)
         if "steps" in nested and config.epochs > 0:
             found.append("steps and epochs are both given: give one length")
-        _refuse("--set", found + config.problems())
+        # Options of their own (--crop) may be among the pairs: what is wrong then is told of by its field alone.
+        _refuse("--set" if found else "configuration", found + config.problems())
         return config
 
     def to_toml(self) -> str:

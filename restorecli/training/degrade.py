@@ -83,7 +83,7 @@ class RainRange:
     """Standard deviation in degrees of the direction of fall about the vertical (never beyond 55)."""
     noise: float = 0.01
     """Largest standard deviation of sensor noise, which half of those not ``plain`` have."""
-    plain: float = 0.35
+    plain: float = 0.3
     """Share of samples whose rain is streaks, equally everywhere, and nothing else: no veil, no gusts, no noise. Where
     nothing veils a photo, its dark places stay dark, and a generator must learn to see that."""
 
@@ -378,10 +378,10 @@ def render_rain(
     # A downpour of streaks alone: they hide most of the photo, and between them it is as dark as ever. Ragged sheets,
     # or threads that cross each other, each with a brightness of its own.
     kind = torch.rand((count,), generator=generator) + odd[:, 0, 0, 0]
-    pour = (kind < 0.2).float() * wet[:, 0]
+    pour = (kind < 0.25).float() * wet[:, 0]
     threads = pour * (torch.rand((count,), generator=generator) < 0.6).float()
     # A sprinkle: few thin streaks of a kind or two, over a photo that is otherwise as it was.
-    sprinkle = ((kind >= 0.2) & (kind < 0.85)).float() * wet[:, 0]
+    sprinkle = ((kind >= 0.25) & (kind < 0.85)).float() * wet[:, 0]
 
     def instead(where: Tensor, values: Tensor, others: Tensor, layer: int = 0) -> None:
         values[:, layer] = torch.where(where > 0, others, values[:, layer])

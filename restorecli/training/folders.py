@@ -34,6 +34,8 @@ def open_folders(options: Options) -> Folders:
     _refuse_nested(options.degraded, options.clear)
     exclude = options.config.data.exclude
     degraded, clear = (training_photos(folder, exclude) for folder in (options.degraded, options.clear))
+    for folder, photos in ((options.degraded, degraded), (options.clear, clear)):
+        _refuse_unreadable(folder, photos)
     found = Folders(degraded, clear, _pairs(options))
     warnings = []
     twins = same_photos(degraded, clear)
@@ -106,6 +108,19 @@ def _refuse_nested(degraded: Path, clear: Path) -> None:
             raise TrainingError(
                 f"{inner} lies inside {outer}, whose photos would include it: put one beside the other", kind="folders"
             )
+
+
+def _refuse_unreadable(folder: Path, photos: Iterable[Path]) -> None:
+    """Known before the first step, rather than when the first of them is learnt from."""
+    reasons = []
+    for path in photos:
+        try:
+            read_rgb(path)
+        except PhotoError as error:
+            reasons.append(str(error))
+        else:
+            return
+    raise TrainingError(f"none of the photos in {folder} can be read ({reasons[0]})", kind="unreadable")
 
 
 def _pairs(options: Options) -> list[tuple[Path, Path]]:

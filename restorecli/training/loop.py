@@ -226,13 +226,13 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
                     journal.log(step, means)
                     journal.speed(step, speed)
                 tell(Event("step", step, config.steps, values=means, speed=speed["photos_per_second"]))
-            if journal is not None and (step % config.sample_every == 0 or step == config.steps):
-                journal.sheet(step, players.average, moved(made[0], device), data, device)
             if validated(config, step):
                 examine()
             # The last step's checkpoint is the one below.
             if step % config.checkpoint_every == 0 and step < config.steps:
                 save()
+            if journal is not None and (step % config.sample_every == 0 or step == config.steps):
+                journal.sheet(step, players.average, moved(made[0], device), data, device)
             waited = time.perf_counter()
     except KeyboardInterrupt:
         # Of half a step, which a second Ctrl-C leaves, some players have learnt and others not: it is not kept. Nor is

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from restorecli.errors import BackendError
+from restorecli.training.devices import choose_device
 
 
 class Processes:
@@ -25,7 +26,8 @@ class Processes:
         self.count, self.rank = 1, 0
         self.device: torch.device | None = None
         """The device that the launcher's rules give this process; None when it is alone."""
-        if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        wanted = int(os.environ.get("WORLD_SIZE", "1"))
+        if wanted < 2:
             return
         try:
             from accelerate import PartialState
@@ -35,7 +37,12 @@ class Processes:
             ) from error
         # The first process validates while the others wait, and a large set takes it longer than the ten minutes that
         # NCCL would wait.
-        state = PartialState(cpu=device == "cpu", timeout=timedelta(hours=24))
+        state = PartialState(cpu=choose_device(device).type == "cpu", timeout=timedelta(hours=24))
+        if state.num_processes != wanted:
+            raise BackendError(
+                f"{wanted} processes were started, but each finds {state.num_processes}: they would write over one "
+                "another; give --device cpu or cuda, or start one"
+            )
         self.count, self.rank, self.device = state.num_processes, state.process_index, state.device
 
     @property

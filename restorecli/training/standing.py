@@ -59,7 +59,7 @@ class Standing:
             return f"best at step {self.best_step} of {step} ({say(self.best)}): {self.file}"
         how = "" if isinstance(self.examination, Paired) else " (judged without pairs, on statistics alone)"
         if self.best_step == 0:
-            return f"nothing improved on the starting weights ({say(self.start)}){how}: they were kept"
+            return f"nothing improved enough on the starting weights ({say(self.start)}){how}: they were kept"
         before = f"at the start {say(self.start)}{how}"
         return f"kept the weights of step {self.best_step} of {step}: {say(self.best)}, {before}"
 

@@ -43,7 +43,7 @@ def of_file(path: Path, *, name: str, task: str | None = None) -> Weights:
     """The weights in a ``.safetensors`` or ``.onnx`` file, or of another program in one that spandrel reads, which are
     taken to be for ``task``; :class:`WeightsError` for any other file, unopened."""
     if not os.path.isfile(path):
-        raise WeightsError(f"{path} is not there: check --weights", kind="missing")
+        raise WeightsError(f"{path} is not there: check the path", kind="missing")
     try:
         with path.open("rb") as file:
             start = file.read(9)

@@ -168,9 +168,14 @@ def test_eval_tells_people_and_tables_the_same(restore: Restore, photo: Photo, t
     assert [bool(row["error"]) for row in rows] == [False, False, True, True, False]
     first, second, mean = (float(rows[index]["psnr_y"]) for index in (0, 1, 4))
     assert mean == pytest.approx((first + second) / 2, abs=1e-5) and f"{mean:.2f}" in lines[-1]
-    for bad in (tmp_path / "target" / "a.png", tmp_path / "scores"):
+    # An older table is replaced, another one is not.
+    other = tmp_path / "friends.csv"
+    other.write_text("name,phone\nbob,1\n")
+    assert restore("eval", *folders, "--csv", tmp_path / "out" / "scores.csv").code == 1
+    for bad in (tmp_path / "target" / "a.png", tmp_path / "scores", other):
         call = restore("eval", *folders, "--csv", bad)
         assert (call.code, len(call.err.splitlines())) == (2, 1) and call.out == ""
+    assert other.read_text() == "name,phone\nbob,1\n"
 
 
 def test_eval_with_lpips_when_its_weights_are_here(
@@ -296,6 +301,12 @@ def test_export_never_replaces_what_is_no_onnx_file(
     shutil.copy(weights_files["derain"].with_suffix(".onnx"), tmp_path / "other.onnx")
     call = restore("export", tmp_path / "other.onnx", "--onnx", "--out", tmp_path / "other.onnx")
     assert call.code == 2 and "its own export" in call.err
+    # What was there and is no export stays; an export is replaced.
+    for body in (b"precious", (tmp_path / "other.onnx").read_bytes()):
+        (tmp_path / "kept.onnx").write_bytes(body)
+        call = restore("export", source, "--onnx", "--out", tmp_path / "kept.onnx")
+        assert call.code == (2 if body == b"precious" else 0), call.err
+        assert ((tmp_path / "kept.onnx").read_bytes() == body) == (body == b"precious") == ("no export" in call.err)
     # Nothing is wrong with the weights where the file cannot be written.
     (tmp_path / "loop").symlink_to("loop")
     for out, code in ((tmp_path / ("n" * 300 + ".onnx"), 1), (tmp_path / "loop" / "x.onnx", 2)):

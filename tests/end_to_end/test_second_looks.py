@@ -199,3 +199,11 @@ def test_what_phones_put_behind_a_jpeg_is_not_lost_in_place(
 def test_a_dry_run_fails_where_the_device_that_was_asked_for_is_not_there(restore: Restore, photo: Photo) -> None:
     call = restore("derain", photo("in/x.jpg"), "--dry-run", "--device", "cuda:77", "--json")
     assert call.code == 4 and "--device cuda:77 is not available" in call.err and not call.objects
+
+
+def test_results_of_a_photo_without_a_suffix_are_passed_over(restore: Restore, photo: Photo, engine: Engine) -> None:
+    there = photo("in/x.png")
+    os.replace(there, there.with_suffix(""))
+    for given in (there.with_suffix(""), there.parent):
+        call = restore("derain", given, "--format", "png", *engine("derain"))
+    assert call.code == 2 and sorted(os.listdir(there.parent)) == ["x", "x_derained.png"]

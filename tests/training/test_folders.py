@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from restorecli.errors import TrainingError
+from restorecli.errors import TrainingError, UsageError
 from restorecli.training.config import TrainConfig
 from restorecli.training.folders import hold_out, length_of, open_folders
 from restorecli.training.options import Options
@@ -60,3 +60,18 @@ def test_epochs_count_the_larger_folder(options: Options) -> None:
     assert length_of(config, folders, 1).steps == 20
     assert length_of(config, folders, 3).steps == 10
     assert length_of(options.config, folders, 1).steps == options.config.steps
+
+
+def test_a_folder_without_a_readable_photo_is_told_of_at_the_start(options: Options) -> None:
+    photos = sorted(options.degraded.iterdir())
+    for path in photos[1:]:
+        path.write_bytes(b"x")
+    open_folders(options)
+    photos[0].write_bytes(b"x")
+    with pytest.raises(TrainingError, match=r"none of the photos .* can be read .*not a photo"):
+        open_folders(options)
+
+
+def test_depth_is_for_haze(options: Options) -> None:
+    with pytest.raises(UsageError, match=r"^configuration: data\.rgbd is for haze only"):
+        options.config.with_overrides(["task=derain", "data.rgbd=there"])

@@ -31,14 +31,17 @@ RUNNER = textwrap.dedent(
     """
     import json, sys
     from pathlib import Path
+    import torch
     from restorecli.training.config import config_from_toml
     from restorecli.training.loop import train
     from restorecli.training.options import Options
 
+    # As nobody names a device; on a machine with a CUDA device what is compared with would run elsewhere.
+    device = "cpu" if torch.cuda.is_available() else "auto"
     for given in json.loads(sys.argv[1]):
         folders = {name: Path(given[name]) for name in ("degraded", "clear", "run")}
         config = config_from_toml(given["config"], "test")
-        train(Options(**folders, config=config, device="cpu", precision="fp32", workers=0), lambda event: None)
+        train(Options(**folders, config=config, device=device, precision="fp32", workers=0), lambda event: None)
     """
 )
 
