@@ -110,6 +110,16 @@ def harm(restorer: Restorer, folder: Path) -> dict[str, float]:
     return {"photos": len(scores), "mean": float(np.mean(scores)), "worst": min(scores)}
 
 
+def tell(results: dict[str, dict[str, float]], *, as_json: bool) -> None:
+    """All figures on standard output, a line a set or as one JSON object."""
+    if as_json:
+        json.dump(results, sys.stdout, indent=1)
+        print()
+        return
+    for name, values in results.items():
+        print(name + ": " + ", ".join(f"{key} {value:.4g}" for key, value in values.items()))
+
+
 def sets(task: str, data: Path) -> dict[str, Callable[[], Iterator[Pair]]]:
     """The sets of pairs of a task, by name."""
     scenes = data / "clear" / "scenes"
@@ -154,12 +164,7 @@ def main() -> None:
                 results[f"{name}, double size"] = score(restorer, resized(pairs(), 2))
                 results[f"{name}, JPEG 75"] = score(restorer, as_jpeg(pairs()))
         results[f"{task} on clear photos"] = harm(restorer, data / "clear" / "scenes")
-    if args.json:
-        json.dump(results, sys.stdout, indent=1)
-        print()
-        return
-    for name, values in results.items():
-        print(name + ": " + ", ".join(f"{key} {value:.4g}" for key, value in values.items()))
+    tell(results, as_json=args.json)
 
 
 if __name__ == "__main__":

@@ -328,10 +328,11 @@ def _show_plan(request: _Request, report: _Report, jobs: list[Job], failures: li
 
     # Finding out more of weights on the Hub may mean to download them.
     if request.weights is None or not request.weights.startswith("hf://"):
-        report.weights = resolve(request.weights, request.task).name
-        # What was asked for by name may not be there.
         if any(request.engine[wish] != "auto" for wish in ("backend", "device", "precision")):
+            # What was asked for by name may not be there.
             _open_restorer(request, report, [])
+        else:
+            report.weights = resolve(request.weights, request.task).name
     for failure in failures:
         report.add(failure)
     for job in jobs:

@@ -82,7 +82,7 @@ def plan_jobs(
     if into_file and out is not None:
         check_format(out, format)
     ending = OUTPUT_ENDINGS[task]
-    named = {os.path.realpath(path) for path in inputs}
+    named = {os.path.realpath(path) for path in inputs if not os.path.isdir(path)}
     jobs: dict[tuple[Path, Path], Job] = {}
     failures: list[Result] = []
     passed_over = 0
@@ -91,8 +91,7 @@ def plan_jobs(
         failures.append(_failed(path, open_failure(error, shown(path))))
 
     def add(source: Path, target: Path, *, named: bool = False) -> None:
-        # A link in the place of an output is replaced itself; what it leads to stays.
-        jobs.setdefault((_real(source), _real(target.parent) / target.name), Job(source, target, named))
+        jobs.setdefault((_real(source), _place(target)), Job(source, target, named))
 
     for given in inputs:
         try:
@@ -115,7 +114,7 @@ def plan_jobs(
             )
         photos, problems = 0, len(failures)
         for path in walk(given, without=out, on_error=unreadable):
-            if path.suffix.lower() not in PHOTO_SUFFIXES or is_special(path) or _is_output(path):
+            if not _is_photo(path) or _is_output(path):
                 passed_over += 1
                 continue
             photos += 1
@@ -131,10 +130,8 @@ def plan_jobs(
 
 def _left_alone(out: Path, targets: set[Path]) -> int:
     """How many photos in ``out``, a folder inside of an input, are no outputs of this command, which is told of."""
-    found = 0
-    for path in walk(out, without=None, on_error=lambda path, error: None):
-        if path.suffix.lower() in PHOTO_SUFFIXES and _real(path.parent) / path.name not in targets:
-            found += not is_special(path)
+    there = walk(out, without=None, on_error=lambda path, error: None)
+    found = sum(_is_photo(path) and _place(path) not in targets for path in there)
     if found:
         _log.warning(
             "%s: the folder of the outputs lies in the input, and what is in it is not restored, %s among it; "
@@ -162,10 +159,14 @@ def _failed(source: Path, error: RestoreError) -> Result:
     return Result(Job(source, source), "failed", error, seconds=seconds_of())
 
 
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES and not is_special(path)
+
+
 def _is_output(path: Path) -> bool:
     """Whether an earlier run, of whichever task, made it of a photo that is still there."""
     endings = OUTPUT_ENDINGS.values()
-    return any(os.path.exists(source) for ending in endings for source in _sources_of(path, ending))
+    return any(os.path.isfile(source) for ending in endings for source in _sources_of(path, ending))
 
 
 def _sources_of(path: Path, ending: str) -> list[Path]:
@@ -195,6 +196,11 @@ def _target(source: Path, place: str | Path, ending: str, out: Path | None, form
 def _real(path: Path) -> Path:
     """Without links on the way; as good as can be where they lead round in a circle."""
     return Path(os.path.realpath(path))
+
+
+def _place(target: Path) -> Path:
+    """Where an output goes: a link in its place is replaced itself, and what it leads to stays."""
+    return _real(target.parent) / target.name
 
 
 def _check(jobs: dict[tuple[Path, Path], Job], overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
@@ -36,11 +37,11 @@ def check_arguments(
     """:class:`UsageError` for values that :class:`Restorer` could not make sense of on any machine."""
     if task not in TASKS:
         raise UsageError(f"task must be one of {', '.join(TASKS)}, not {task!r}")
-    if not isinstance(strength, int | float) or not 0 <= strength <= 1:
+    if not isinstance(strength, Real) or not 0 <= strength <= 1:
         raise UsageError(f"--strength must be from 0 to 1, not {strength}")
     if tile != "auto" and (not isinstance(tile, int) or tile < 16):
         raise UsageError(f"--tile must be auto or a number of pixels from 16 on, not {tile}")
-    if max_memory is not None and (not isinstance(max_memory, int) or max_memory < 1):
+    if max_memory is not None and (not isinstance(max_memory, Real) or max_memory < 1):
         raise UsageError(f"--max-memory must be a positive number of bytes, not {max_memory!r}")
     if ensemble != "auto" and ensemble not in VIEWS:
         raise UsageError(f"--ensemble must be auto, 1, 2, 4 or 6, not {ensemble}")

@@ -85,13 +85,11 @@ def count_behind(file: IO[bytes]) -> int:
 
     Smaller copies of the first are not counted; a video, as phones append one, counts as one more.
     """
-    with JpegImagePlugin.JpegImageFile(file) as image:
-        video = tells_of_video(image.info.get("xmp"))
-        indexed = "mp" in image.info
-    if not indexed:
+    image = JpegImagePlugin.JpegImageFile(file)
+    video = tells_of_video(image.info.get("xmp"))
+    if "mp" not in image.info:
         return int(video)
-    file.seek(0)
-    entries = (MpoImagePlugin.MpoImageFile(file).mpinfo or {})[_MP_ENTRIES][1:]
+    entries = (MpoImagePlugin.MpoImageFile.adopt(image).mpinfo or {})[_MP_ENTRIES][1:]
     return video + sum(not entry["Attribute"]["MPType"].startswith("Large Thumbnail") for entry in entries)
 
 

@@ -112,15 +112,15 @@ def _refuse_nested(degraded: Path, clear: Path) -> None:
 
 def _refuse_unreadable(folder: Path, photos: Iterable[Path]) -> None:
     """Known before the first step, rather than when the first of them is learnt from."""
-    reasons = []
+    reason = ""
     for path in photos:
         try:
             read_rgb(path)
         except PhotoError as error:
-            reasons.append(str(error))
+            reason = reason or str(error)
         else:
             return
-    raise TrainingError(f"none of the photos in {folder} can be read ({reasons[0]})", kind="unreadable")
+    raise TrainingError(f"none of the photos in {folder} can be read ({reason})", kind="unreadable")
 
 
 def _pairs(options: Options) -> list[tuple[Path, Path]]:

@@ -207,3 +207,10 @@ def test_results_of_a_photo_without_a_suffix_are_passed_over(restore: Restore, p
     for given in (there.with_suffix(""), there.parent):
         call = restore("derain", given, "--format", "png", *engine("derain"))
     assert call.code == 2 and sorted(os.listdir(there.parent)) == ["x", "x_derained.png"]
+
+
+def test_a_folder_is_no_source_of_a_photo_of_its_name(restore: Restore, photo: Photo, engine: Engine) -> None:
+    trip, beside = photo("in/trip/a.png").parent, photo("in/trip_derained.png")
+    for given in ([trip.parent], [trip, beside]):
+        call = restore("derain", *given, "--dry-run", "--json", *engine("derain"))
+        assert sorted(Path(each["input"]).name for each in call.objects) == ["a.png", "trip_derained.png"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -172,6 +173,11 @@ def test_arguments_are_checked_before_anything_is_loaded(wrong: dict[str, object
         Restorer("derain", weights="never looked for", **wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="task must be"):
         Restorer("desnow")
+
+
+def test_numbers_of_numpy_are_numbers(weights_files: dict[str, Path]) -> None:
+    numbers: dict[str, Any] = {"strength": np.float32(0.5), "max_memory": np.int64(2_000_000_000)}
+    Restorer("derain", weights=str(weights_files["derain"]), device="cpu", **numbers)
 
 
 def test_weights_of_the_other_task_are_refused(weights_files: dict[str, Path]) -> None:
