@@ -39,7 +39,7 @@ def _installed(console: Console, context: typer.Context) -> int:
     from restorecli import __version__
     from restorecli.cli import machine
     from restorecli.cli.advice import advise
-    from restorecli.hardware import cpu_has_fast_bf16, usable_cores
+    from restorecli.hardware import cpu_has_fast_bf16, cpu_has_fast_int8, usable_cores
 
     packages = {name: machine.version_of(name) for name in machine.PACKAGES}
     devices = {name: machine.devices_of(name) for name in ("torch", "onnxruntime", "openvino")}
@@ -47,15 +47,15 @@ def _installed(console: Console, context: typer.Context) -> int:
     told = advise(found)
     config = defaults.described(context)
     facts = {"restorecli": __version__, "python": platform.python_version(), "system": platform.platform()}
-    cpu = {"cores": usable_cores(), "fast_bf16": cpu_has_fast_bf16()}
+    cpu = {"cores": usable_cores(), "fast_bf16": cpu_has_fast_bf16(), "fast_int8": cpu_has_fast_int8()}
     console.value(
         facts
         | cpu
         | {"cards": list(found.cards), "packages": packages, "devices": devices}
         | {"advice": [asdict(each) for each in told], "config": config}
     )
-    bf16 = "multiplies bf16 in hardware" if cpu["fast_bf16"] else "has no fast bf16"
-    rows = [*facts.items(), ("cpu", f"{cpu['cores']} cores, {bf16}")]
+    fast = [name for name in ("bf16", "int8") if cpu[f"fast_{name}"]]
+    rows = [*facts.items(), ("cpu", f"{cpu['cores']} cores, fast in {' and '.join(fast) or 'fp32 alone'}")]
     rows += [("card", card) for card in found.cards]
     for name, version in packages.items():
         where = f": {', '.join(devices[name])}" if name in devices else ""

@@ -22,7 +22,8 @@ and none of the backends is slower on them as long as freed memory is kept (:fun
 LARGEST_WINDOW = 16_000_000
 """Pixels of a window on a device with plenty of memory; the context costs next to nothing from there on."""
 
-_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+# With products in 8 bits, what goes past the layers stays as wide as it was.
+_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 4}
 # Measured on networks of several widths: the photo and the result as floats, and so many of the widest layers' outputs
 # at once, copies in another layout among them: PyTorch 9, on one machine 11.4; OpenVINO 8, in bf16 10.5; ONNX Runtime 5
 # to 6, and 8 when shapes change.

@@ -76,8 +76,8 @@ class Restorer:
 
         ``task`` is ``dehaze`` or ``derain``; ``weights`` a name, a file or ``hf://OWNER/REPO`` (None: the shipped
         ones); ``backend`` ``auto``, ``torch``, ``onnx`` or ``openvino``; ``device`` ``auto``, ``cpu``, ``cuda`` or
-        ``cuda:N``; ``precision`` ``auto``, ``fp32``, ``bf16`` or ``fp16``; ``tile`` the edge of a tile in pixels or
-        ``auto``; ``max_memory`` a bound in bytes on the memory of the process (of the device, on CUDA);
+        ``cuda:N``; ``precision`` ``auto``, ``fp32``, ``bf16``, ``fp16`` or ``int8``; ``tile`` the edge of a tile in
+        pixels or ``auto``; ``max_memory`` a bound in bytes on the memory of the process (of the device, on CUDA);
         ``strength`` from 0 (the photo as it was) to 1 (as restored); ``ensemble`` of how many views of the photo the
         mean is taken, 1, 2 (its mirror image too) or, for rain, 4 (both upside down too) or 6 (the first two enlarged
         by half too), or ``auto``: as many as take no longer than a photo of 1.9 megapixels; ``stamp`` notes in the

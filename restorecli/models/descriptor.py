@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, fields
 
 TASKS = ("dehaze", "derain")
 DTYPES = ("fp32", "bf16", "fp16")
+PRECISIONS = (*DTYPES, "int8")
+"""What a network may be computed in: as numbers of these types, or with its layers' products in 8-bit integers."""
 VIEWS = (1, 2, 4, 6)
 """How many views of a photo the mean may be taken of: see :mod:`restorecli.inference.views`."""
 LARGEST_OVERVIEW = 1024

@@ -103,6 +103,11 @@ class ResNet(nn.Module):
         return -(-reach // self.stride) * self.stride
 
     @property
+    def quantisable(self) -> tuple[str, ...]:
+        """The convolutions that may be computed in 8 bits: none, as norms magnify what is rounded in even photos."""
+        return ()
+
+    @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each of :meth:`features`."""
         width = self.config.width

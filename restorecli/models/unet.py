@@ -251,6 +251,14 @@ class UNet(nn.Module):
         return -(-reach // self.stride) * self.stride
 
     @property
+    def quantisable(self) -> tuple[str, ...]:
+        """The convolutions that may be computed in 8 bits: all that see the photo at some scale, but the stem and the
+        head, on which its levels depend, and what is made of the thumbnail, which takes no time."""
+        parts = ("encoder", "down", "bottleneck", "up", "decoder")
+        found = ((name, module) for name, module in self.named_modules() if isinstance(module, nn.Conv2d))
+        return tuple(name for name, _ in found if name.partition(".")[0] in parts)
+
+    @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each of :meth:`features`."""
         return self.config.widths

@@ -13,6 +13,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from restorecli.errors import PhotoError
 from restorecli.metrics import psnr, psnr_y
@@ -75,8 +76,8 @@ class Unpaired:
     clear: Sequence[Path]
 
     def measure(self, model: Generator, device: torch.device, dtype: torch.dtype) -> Scores:
-        clear = _middles(self.clear)
-        restored = [restore_array(model, photo, device, dtype) for photo in _middles(self.degraded)]
+        clear = middles(self.clear)
+        restored = [restore_array(model, photo, device, dtype) for photo in middles(self.degraded)]
         kept = [min(psnr(restore_array(model, photo, device, dtype), photo), 100.0) for photo in clear]
         if not restored or not clear:
             raise PhotoError("none of the held-out photos can be read", kind="unreadable")
@@ -114,6 +115,16 @@ def restore_array(
 
     What the network makes of it in one look, without the other views and the overview that the engine may add.
     """
+    height, width = photo.shape[:2]
+    given = looked_at(model, photo, device)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        y = model(*given)[0, :, :height, :width]
+    return (y.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def looked_at(model: Generator, photo: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """A whole photo (H, W, 3) uint8 as a network is given it: a tile (1, 3, h, w) of whole strides, the thumbnail, and
+    the tile's place."""
     size = model.config.thumbnail
     small = as_tensor(cv2.resize(photo, (size, size), interpolation=cv2.INTER_AREA))[None].to(device)
     height, width = photo.shape[:2]
@@ -121,15 +132,12 @@ def restore_array(
     missing = -height % model.stride, -width % model.stride
     padded = cv2.copyMakeBorder(photo, 0, missing[0], 0, missing[1], cv2.BORDER_REFLECT_101)
     x = as_tensor(padded)[None].to(device)
-    place = torch.tensor([[0, 0, x.shape[2] / height, x.shape[3] / width]], device=device)
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        y = model(x, small, place)[0, :, :height, :width]
-    return (y.float().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return x, small, torch.tensor([[0, 0, x.shape[2] / height, x.shape[3] / width]], device=device)
 
 
-def _middles(paths: Sequence[Path]) -> list[np.ndarray]:
-    """The middle of each photo that can be read, and is large enough to learn from."""
-    middles = []
+def middles(paths: Sequence[Path], window: int = WINDOW) -> list[np.ndarray]:
+    """The middle of each photo that can be read and is large enough to learn from, up to ``window`` pixels an edge."""
+    found = []
     for path in paths:
         try:
             photo = read_rgb(path)
@@ -137,6 +145,6 @@ def _middles(paths: Sequence[Path]) -> list[np.ndarray]:
             continue
         if min(photo.shape[:2]) < SMALLEST:
             continue
-        top, left = (max(0, (side - WINDOW) // 2) for side in photo.shape[:2])
-        middles.append(np.ascontiguousarray(photo[top : top + WINDOW, left : left + WINDOW]))
-    return middles
+        top, left = (max(0, (side - window) // 2) for side in photo.shape[:2])
+        found.append(np.ascontiguousarray(photo[top : top + window, left : left + window]))
+    return found

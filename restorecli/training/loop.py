@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from restorecli import __version__
@@ -25,6 +26,7 @@ from restorecli.models.unet import UNet
 from restorecli.photo import write_bytes_atomic
 from restorecli.photo.atomic import remove_remains
 from restorecli.training.balance import Balance
+from restorecli.training.calibration import activation_ranges, shown
 from restorecli.training.checkpoint import read_checkpoint, restore_modules, save_checkpoint
 from restorecli.training.config import TrainConfig, config_from_toml, flat
 from restorecli.training.cyclegan import placed
@@ -40,7 +42,7 @@ from restorecli.training.options import Event, Options, Outcome
 from restorecli.training.processes import Processes
 from restorecli.training.standing import Standing, Stopwatch
 from restorecli.training.step import Players, compile_players, compiling, follow, photos_of, set_rates, take_step
-from restorecli.weights import load_network, resolve, save_network
+from restorecli.weights import load_network, ranges, resolve, save_network
 
 FREE_TO_CHANGE = (
     "steps", "epochs", "log_every", "checkpoint_every", "sample_every", "validate_every", "optimiser.accumulate",
@@ -157,12 +159,18 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             save_weights(options.run / "generator.safetensors")
         tell(Event("checkpoint", step, config.steps, str(checkpoint)))
 
+    calibration: list[np.ndarray] | None = None
+
     def save_weights(path: Path) -> None:
+        nonlocal calibration
         # Weights are passed on to others, whom this machine's folders do not concern.
         public = replace(config, data=replace(config.data, rgbd=Path(config.data.rgbd).name))
         extra = {"preset": public.to_toml(), "steps": str(step), "version": __version__, "data": _data(options, data)}
         if start:
             extra["start"] = f"{Path(str(options.start_from)).name} (SHA-256 {start})"
+        if calibration is None:
+            calibration = [*shown(folders.degraded), *shown(folders.clear)]
+        extra |= ranges.to_metadata(activation_ranges(players.average, calibration, device))
         save_network(path, players.average, players.average.descriptor(config.task), extra)
 
     def examine() -> None:

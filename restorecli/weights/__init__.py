@@ -5,6 +5,8 @@ A weights file is a safetensors file whose metadata says everything else, all of
 * ``format``: ``restorecli-generator-1``
 * ``descriptor``: what the engine must know (:meth:`restorecli.models.descriptor.Descriptor.to_json`)
 * ``config``: the shape of the network, as JSON
+* ``ranges``, optional: between which values the inputs of its layers lie, for 8-bit integers
+  (:mod:`restorecli.weights.ranges`)
 * anything more that whoever made it wants to say (``version``, ``preset``, ``steps``, ...)
 
 An ONNX twin carries the same keys, and ``source_sha256``: the SHA-256 of the weights file that it was made from. It

@@ -92,7 +92,7 @@ def test_version_names_the_engines(capsys: pytest.CaptureFixture[str]) -> None:
         (["derain", "a.jpg", "--format", "pgn"], "'pgn' is not one of 'same', 'jpg'"),
         (["derain", "a.jpg", "--format", "pgn"], "did you mean png?"),
         (["derain", "a.jpg", "--backend", "tensorflow"], "'tensorflow' is not one of"),
-        (["derain", "a.jpg", "--precision", "int8"], "'int8' is not one of"),
+        (["derain", "a.jpg", "--precision", "int4"], "'int4' is not one of"),
         (["derain", "a.jpg", "--device", "tpu"], "--device must be"),
         (["derain", "a.jpg", "--quality", "0"], "--quality"),
         (["derain", "a.jpg", "--strength", "1.5"], "--strength"),

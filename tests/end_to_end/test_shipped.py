@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from restorecli.hardware import cpu_has_fast_int8
+from restorecli.metrics import psnr
 from restorecli.weights import catalogue
 from tests.end_to_end.conftest import Call
 
@@ -58,6 +60,31 @@ def test_all_backends_agree_on_the_example(task: str, restore: Restore, tmp_path
         with Image.open(out) as restored:
             outputs.append(np.asarray(restored).astype(int))
     assert all(np.abs(outputs[0] - other).max() <= 1 for other in outputs[1:])
+
+
+@pytest.mark.skipif(not find_spec("openvino"), reason="OpenVINO is not installed")
+@pytest.mark.skipif(not cpu_has_fast_int8(), reason="this CPU has no fast products of 8-bit integers")
+@pytest.mark.parametrize("task", TASKS)
+def test_integers_are_next_to_nothing_away(task: str, restore: Restore, tmp_path: Path) -> None:
+    outputs = []
+    for precision in ("fp32", "int8"):
+        out = tmp_path / f"{precision}.png"
+        options = [
+            "--format",
+            "png",
+            "--out",
+            out,
+            "--backend",
+            "openvino",
+            "--precision",
+            precision,
+            "--ensemble",
+            "1",
+        ]
+        assert restore(task, ROOT / "examples" / EXAMPLES[task], *options).code == 0
+        with Image.open(out) as restored:
+            outputs.append(np.asarray(restored))
+    assert 48 < psnr(*outputs) < 100
 
 
 def test_weights_commands(restore: Restore) -> None:

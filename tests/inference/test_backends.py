@@ -237,7 +237,7 @@ def test_precisions_that_the_weights_do_not_work_in(weights_files: dict[str, Pat
         {"backend": "jax"},
         {"device": "gpu"},
         {"device": "cuda:x"},
-        {"precision": "int8"},
+        {"precision": "int4"},
         {"backend": "onnx", "device": "quantum", "precision": "fp32"},
         {"backend": "onnx", "device": "CPU:"},
     ],

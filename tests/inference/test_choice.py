@@ -17,6 +17,7 @@ from restorecli.inference.backends.choice import WORTH_MEASURING, Setting, choos
 from restorecli.inference.measure import Measurement, measure
 from restorecli.weights import Weights, resolve
 
+OPENVINO_INT8 = Setting("openvino", "cpu", "int8")
 OPENVINO, OPENVINO_BF16 = Setting("openvino", "cpu", "fp32"), Setting("openvino", "cpu", "bf16")
 TORCH, TORCH_BF16 = Setting("torch", "cpu", "fp32"), Setting("torch", "cpu", "bf16")
 ONNX = Setting("onnx", "cpu", "auto")
@@ -29,9 +30,10 @@ def weights(weights_files: dict[str, Path]) -> Weights:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An x86 CPU with bf16, all libraries, no card, and nothing remembered."""
+    """An x86 CPU with bf16 and fast integers, all libraries, no card, and nothing remembered."""
     monkeypatch.setattr(remembered, "cache_file", lambda: tmp_path / "cache" / "speed.json")
     monkeypatch.setattr(choice, "cpu_has_fast_bf16", lambda: True)
+    monkeypatch.setattr(choice, "cpu_has_fast_int8", lambda: True)
     monkeypatch.setattr(choice, "has_cuda_driver", lambda: False)
     monkeypatch.setattr(choice, "_is_there", lambda package: True)
     monkeypatch.setattr(choice.platform, "machine", lambda: "x86_64")
@@ -70,6 +72,26 @@ def test_little_work_is_done_by_rule(
     monkeypatch.setattr(choice.platform, "machine", lambda: "arm64")
     assert first(weights) == ONNX
     assert len(speeds) == 5, "nothing was measured"
+
+
+def test_int8_is_for_cpus_without_bf16_and_weights_with_ranges(
+    weights: Weights, speeds: dict[Setting, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranged = replace(weights, ranges={"encoder.0.0.first": (-1.0, 1.0)})
+    # Where both are fast the closer one goes first, until it is measured which is the faster.
+    assert choose(ranged, "auto", "auto", "auto").settings[:3] == (OPENVINO_BF16, OPENVINO_INT8, TORCH_BF16)
+    monkeypatch.setattr(choice, "cpu_has_fast_bf16", lambda: False)
+    assert choose(ranged, "auto", "auto", "auto").settings[:2] == (OPENVINO_INT8, OPENVINO)
+    assert first(ranged, "openvino", "cpu", "auto") == OPENVINO_INT8
+    assert first(ranged, "auto", "auto", "fp32") == OPENVINO
+    assert first(ranged, "auto", "cpu", "int8") == OPENVINO_INT8
+    assert first(weights) == OPENVINO, "its layers have no ranges"
+    monkeypatch.setattr(choice, "cpu_has_fast_int8", lambda: False)
+    assert first(ranged) == OPENVINO
+    monkeypatch.setattr(choice, "cpu_has_fast_int8", lambda: True)
+    speeds |= {OPENVINO_INT8: 0.29, OPENVINO: 0.3}
+    monkeypatch.setattr(choice, "cpu_has_fast_bf16", lambda: False)
+    assert first(ranged, work=WORTH_MEASURING) == OPENVINO, "it gains next to nothing"
 
 
 def test_much_work_is_measured_once_and_the_fastest_is_chosen(weights: Weights, speeds: dict[Setting, float]) -> None:

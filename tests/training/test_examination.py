@@ -14,7 +14,7 @@ from skimage import data as photos
 
 from restorecli import Restorer
 from restorecli.training.config import TrainConfig
-from restorecli.training.examination import Unpaired, _middles, restore_array
+from restorecli.training.examination import Unpaired, middles, restore_array
 from restorecli.training.loop import train
 from restorecli.training.noreference import distance
 from restorecli.training.options import Event, Options
@@ -99,8 +99,8 @@ def test_photos_too_small_to_learn_from_are_not_measured_on(tmp_path: Path) -> N
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((*size, 3), 90, np.uint8))
     small = sorted(tmp_path.iterdir())
     cv2.imwrite(str(tmp_path / "whole.png"), noise(48, 64))
-    assert [middle.shape for middle in _middles(sorted(tmp_path.iterdir()))] == [(48, 64, 3)]
-    assert _middles(small) == []
+    assert [middle.shape for middle in middles(sorted(tmp_path.iterdir()))] == [(48, 64, 3)]
+    assert middles(small) == []
 
 
 def test_the_best_of_a_run_is_kept(tuning: Options, tmp_path: Path) -> None:

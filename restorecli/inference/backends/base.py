@@ -48,7 +48,7 @@ class Backend(Protocol):
     device: str
     """Where it really runs: ``cpu``, ``cuda:N``, or as the backend calls any other device."""
     precision: str
-    """What it really computes in: ``fp32``, ``bf16`` or ``fp16``."""
+    """What it really computes in: ``fp32``, ``bf16``, ``fp16`` or ``int8``."""
     descriptor: Descriptor
     ahead: int
     """How many further runs are worth starting before the first is waited for; 0 where all work is done at once."""

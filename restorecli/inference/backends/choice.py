@@ -16,7 +16,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from restorecli import __version__
-from restorecli.hardware import cpu_has_fast_bf16, cpu_name, cuda_has_fast_bf16, cuda_has_kernels
+from restorecli.hardware import cpu_has_fast_bf16, cpu_has_fast_int8, cpu_name, cuda_has_fast_bf16, cuda_has_kernels
 from restorecli.inference import remembered
 from restorecli.inference.backends.machine import has_cuda_driver, threads
 from restorecli.inference.footprint import default_window
@@ -115,14 +115,15 @@ def _candidates(weights: Weights, device: str) -> list[Setting]:
     narrow = ["bf16"] if "bf16" in known and cpu_has_fast_bf16() else []
     runs_openvino = weights.onnx is not None and _is_there("openvino")
     runs_onnx = weights.onnx is not None and _is_there("onnxruntime")
-    found = [Setting("openvino", "cpu", name) for name in (*narrow, "fp32") if runs_openvino]
+    integers = ["int8"] if weights.ranges and cpu_has_fast_int8() else []
+    found = [Setting("openvino", "cpu", name) for name in (*narrow, *integers, "fp32") if runs_openvino]
     if platform.machine() not in _HOME_OF_OPENVINO:
         found.reverse()
     torch_bf16 = [Setting("torch", "cpu", name) for name in narrow if runs_torch]
     onnx = [Setting("onnx", "cpu", "auto")] if runs_onnx else []
     torch_fp32 = [Setting("torch", "cpu", "fp32")] if runs_torch else []
     if platform.machine() in _HOME_OF_OPENVINO:
-        return [*found[: len(narrow)], *torch_bf16, *found[len(narrow) :], *onnx, *torch_fp32]
+        return [*found[:-1], *torch_bf16, *found[-1:], *onnx, *torch_fp32]
     return [*torch_bf16, *onnx, *found, *torch_fp32]
 
 

@@ -25,6 +25,8 @@ _OWN_ERRORS: tuple[type[Exception], ...] = tuple(
 _ERRORS_OF_LOADING: tuple[type[Exception], ...] = (*_OWN_ERRORS, ValueError, RuntimeError)
 _ERRORS_OF_RUNNING: tuple[type[Exception], ...] = (*_OWN_ERRORS, MemoryError, RuntimeError)
 _SUFFIX = "ExecutionProvider"
+_ELSEWHERE = {"bf16": "torch", "int8": "openvino"}
+"""Precisions that no exported file has, and who has them."""
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _NVIDIA = (_CUDA, "TensorrtExecutionProvider")
@@ -89,7 +91,7 @@ class OnnxBackend:
         if precision not in ("auto", self.precision):
             raise BackendError(
                 f"--precision {precision} is not available: {weights.onnx.name} is {self.precision}; "
-                f"use --backend torch{', or export it in that precision' if precision != 'bf16' else ''}",
+                f"use --backend {_ELSEWHERE.get(precision, 'torch, or export it in that precision')}",
                 kind="precision",
             )
         self._inputs = {entry.name for entry in self._session.get_inputs()}

@@ -10,15 +10,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from restorecli.errors import BackendError, WeightsError
+from restorecli.hardware import cpu_has_fast_int8
 from restorecli.inference.backends.base import OutOfMemory, Pending, Window, feed, results
 from restorecli.inference.backends.machine import free_main_memory, threads
+from restorecli.inference.backends.openvino_int8 import quantised
 from restorecli.inference.backends.openvino_place import READ, ReadAtPlace, split
 from restorecli.weights import Weights
 
 if TYPE_CHECKING:
     from openvino import Core
 
-_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+"""What OpenVINO is to compute in where nothing else is said: layers in 8 bits say so themselves."""
 _TELEMETRY = "openvino_telemetry"
 
 
@@ -33,8 +36,8 @@ class OpenVinoBackend:
         """``device`` is ``auto`` or ``cpu``, or a device of OpenVINO: ``gpu``, ``gpu:N``, ``npu``.
 
         ``precision`` is ``auto``, or one that the device computes in: fp32 always, bf16 on CPUs that multiply it in
-        hardware, fp16 on GPUs. ``auto`` is what OpenVINO prefers on the device, fp32 where the weights do not work in
-        it.
+        hardware, fp16 on GPUs, int8 on CPUs that are fast in it, with weights that tell their layers' ranges.
+        ``auto`` is what OpenVINO prefers on the device, fp32 where the weights do not work in it.
 
         Raises :class:`BackendError` for what is not there, without an ONNX file and without the package, and
         :class:`WeightsError` when the file does not load.
@@ -60,25 +63,28 @@ class OpenVinoBackend:
                 f"{', '.join(core.available_devices).lower()}; use --backend torch or --device cpu",
                 kind="device",
             )
-        wished = self._wished(core, plugin, precision)
+        wished = self._wished(core, plugin, precision, bool(weights.ranges))
         options: dict[str, object] = {"INFERENCE_PRECISION_HINT": _TYPES[wished]}
         if plugin == "CPU":
             options["INFERENCE_NUM_THREADS"] = threads()
         self._read_at_place: ReadAtPlace | None = None
         try:
-            parts = split(core, openvino, weights.onnx) if self.descriptor.place and wished != "fp32" else None
-            if parts is None and self.descriptor.place and wished != "fp32":
+            narrow = wished in ("bf16", "fp16")
+            parts = split(core, openvino, weights.onnx) if self.descriptor.place and narrow else None
+            integers = quantised(core, openvino, weights.onnx, weights.ranges) if wished == "int8" else None
+            if (parts is None and self.descriptor.place and narrow) or (integers is None and wished == "int8"):
                 raise _no_precision(wished, device, "fp32 with these weights")
             if parts is not None:
                 exact = options | {"INFERENCE_PRECISION_HINT": _TYPES["fp32"]}
                 self._read_at_place = ReadAtPlace(core.compile_model(parts[0], plugin, exact))
-            self._model = core.compile_model(parts[1] if parts else weights.onnx, plugin, options)
+            self._model = core.compile_model(parts[1] if parts else integers or weights.onnx, plugin, options)
         except RuntimeError as error:
             raise WeightsError(f"{weights.onnx} does not load in OpenVINO: {_reason(error)}", kind="corrupt") from error
         runs = self._model.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.precision = {name: ours for ours, name in _TYPES.items()}.get(runs, runs)
-        if self.precision != wished:
-            raise _no_precision(precision, device, self.precision)
+        if runs != _TYPES[wished]:
+            there = next((ours for ours, name in _TYPES.items() if name == runs), runs)
+            raise _no_precision(precision, device, there)
+        self.precision = wished
         self.device = device if plugin != "CPU" else "cpu"
         self._inputs = {name for entry in self._model.inputs for name in entry.get_names()}
         self._request = self._model.create_infer_request()
@@ -104,12 +110,22 @@ class OpenVinoBackend:
     def free_memory(self) -> int | None:
         return free_main_memory() if self.device == "cpu" else None
 
-    def _wished(self, core: object, plugin: str, precision: str) -> str:
+    def _wished(self, core: object, plugin: str, precision: str, ranges: bool) -> str:
         """The precision to ask OpenVINO for; :class:`BackendError` when the device or the weights do not do it."""
         can = core.get_property(plugin, "OPTIMIZATION_CAPABILITIES")  # type: ignore[attr-defined]
-        there = [ours for ours in ("bf16", "fp16", "fp32") if ours.upper() in can and ours in self.descriptor.dtypes]
+        there: list[str] = [
+            ours for ours in ("bf16", "fp16", "fp32") if ours.upper() in can and ours in self.descriptor.dtypes
+        ]
         if precision == "auto":
             return there[0] if there else "fp32"
+        if ranges and plugin == "CPU" and "INT8" in can and cpu_has_fast_int8():
+            there.append("int8")
+        if precision == "int8" and not ranges:
+            raise BackendError(
+                "--precision int8 needs the ranges of the layers, which weights of earlier versions and of other "
+                "programs do not tell; use another --precision, or fine-tune them",
+                kind="precision",
+            )
         if precision != "fp32" and precision not in there:
             raise _no_precision(precision, plugin.lower(), ", ".join(there) or "fp32")
         return precision
@@ -151,9 +167,10 @@ def _hidden(package: str) -> Iterator[None]:
 
 
 def _no_precision(precision: str, device: str, there: str) -> BackendError:
+    remedy = "use another --precision" if precision == "int8" else "use --backend torch"
     return BackendError(
         f"--precision {precision} is not available with --backend openvino on {device}, which computes in {there}; "
-        "use --backend torch",
+        f"{remedy}",
         kind="precision",
     )
 

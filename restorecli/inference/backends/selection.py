@@ -9,14 +9,14 @@ from restorecli.errors import BackendError, UsageError
 from restorecli.inference.backends.base import Backend
 from restorecli.inference.backends.choice import choose
 from restorecli.inference.measure import Setting
-from restorecli.models.descriptor import DTYPES
+from restorecli.models import descriptor
 from restorecli.weights import Weights
 
 _log = logging.getLogger(__name__)
 
 BACKENDS = ("auto", "torch", "onnx", "openvino")
 DEVICES = ("auto", "cpu", "cuda")
-PRECISIONS = ("auto", *DTYPES)
+PRECISIONS = ("auto", *descriptor.PRECISIONS)
 
 
 def open_backend(
@@ -35,8 +35,8 @@ def open_backend(
     choice = choose(weights, backend, device, precision, work=work)
     settings = list(choice.settings)
     if backend == "auto" and not weights.is_onnx:
-        # Where nothing that is worth choosing has the precision that was named, PyTorch may.
-        settings.append(Setting("torch", device, precision))
+        # Where nothing that is worth choosing has the precision that was named, PyTorch may; 8 bits are OpenVINO's.
+        settings.append(Setting("openvino" if precision == "int8" else "torch", device, precision))
     failure: BackendError | None = None
     for setting in settings:
         wanted = precision if setting.precision == "auto" else setting.precision

@@ -186,6 +186,11 @@ def _device(wish: str) -> torch.device:
 
 def _precision(wish: str, device: torch.device, known: tuple[str, ...]) -> str:
     if wish != "auto":
+        if wish == "int8":
+            raise BackendError(
+                "--precision int8 is not available in PyTorch; use --backend openvino, or another --precision",
+                kind="precision",
+            )
         if wish not in known:
             raise BackendError(
                 f"--precision {wish} is not one of {', '.join(known)}, which these weights work in", kind="precision"
