@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import signal
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -476,7 +477,11 @@ def batches(data: Batches, start: int, workers: int, device: torch.device) -> It
 
 
 def _one_of_several(_: int) -> None:
-    """A worker renders on one core, the others are its siblings' and the step's, and has its share of the memory."""
+    """A worker renders on one core, the others are its siblings' and the step's, and has its share of the memory.
+
+    A Ctrl-C, which a terminal sends to all processes alike, is for the run to answer: it still needs a batch or two.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     worker: Any = get_worker_info()

@@ -49,6 +49,10 @@ FREE_TO_CHANGE = (
 )  # fmt: skip
 """Fields that a run may be resumed with other values of: they change how long and how often, not what is learnt."""
 
+ECHO = 5.0
+"""Seconds within which a Ctrl-C comes twice where a launcher started several processes: the terminal sends it to all of
+them, and so does the launcher once more."""
+
 
 def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     """Train, or resume, until the steps are done or the time is over.
@@ -186,7 +190,7 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
 
     broken: set[str] = set()
     whole = True
-    interrupted, restore_interrupts = _defer_interrupts()
+    interrupted, restore_interrupts = _defer_interrupts(ECHO if processes.count > 1 else 0)
     since = Stopwatch()
     try:
         # A stop may have come between a step and its validation.
@@ -346,23 +350,27 @@ def _data(options: Options, data: Batches) -> str:
     return f"{options.degraded.resolve().name} and {options.clear.resolve().name}: {data.summary()}"
 
 
-def _defer_interrupts() -> tuple[Callable[[], bool], Callable[[], None]]:
+def _defer_interrupts(echo: float) -> tuple[Callable[[], bool], Callable[[], None]]:
     """Put the first Ctrl-C off until the step is whole; the second one acts at once, and a step that it breaks off is
-    not kept.
+    not kept. What comes within ``echo`` seconds of the first is the same one.
 
     Returns what tells whether there was one, and what puts the old handler back.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: False, lambda: None
-    found: list[int] = []
+    found: list[float] = []
     before = signal.getsignal(signal.SIGINT)
 
     def restore() -> None:
         signal.signal(signal.SIGINT, before)
 
-    def remember(number: int, _: object) -> None:
-        found.append(number)
-        restore()
+    def remember(_: int, __: object) -> None:
+        now = time.monotonic()
+        if found and now - found[0] > echo:
+            raise KeyboardInterrupt
+        found.append(now)
+        if echo == 0:
+            restore()
 
     signal.signal(signal.SIGINT, remember)
     return lambda: bool(found), restore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -29,19 +30,22 @@ WARM = "unpaired.temperature=1.0"
 
 RUNNER = textwrap.dedent(
     """
-    import json, sys
+    import json, signal, sys
     from pathlib import Path
     import torch
     from restorecli.training.config import config_from_toml
     from restorecli.training.loop import train
     from restorecli.training.options import Options
 
+    # What runs in the background may ignore a Ctrl-C from the start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # As nobody names a device; on a machine with a CUDA device what is compared with would run elsewhere.
     device = "cpu" if torch.cuda.is_available() else "auto"
     for given in json.loads(sys.argv[1]):
         folders = {name: Path(given[name]) for name in ("degraded", "clear", "run")}
         config = config_from_toml(given["config"], "test")
-        train(Options(**folders, config=config, device=device, precision="fp32", workers=0), lambda event: None)
+        more = {"device": device, "precision": "fp32", "workers": given["workers"]}
+        train(Options(**folders, config=config, **more), lambda event: None)
     """
 )
 
@@ -57,14 +61,23 @@ def _log(run: Path) -> list[dict[str, float]]:
 def _process(*runs: Options, **environment: str) -> subprocess.Popen[bytes]:
     """The runs, one after the other, in a process of their own."""
     given = [
-        {"config": options.config.to_toml()}
+        {"config": options.config.to_toml(), "workers": options.workers}
         | {name: str(getattr(options, name)) for name in ("degraded", "clear", "run")}
         for options in runs
     ]
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     return subprocess.Popen(
-        [sys.executable, "-c", RUNNER, json.dumps(given)], env={**os.environ, **threads, **environment}
+        [sys.executable, "-c", RUNNER, json.dumps(given)],
+        env={**os.environ, **threads, **environment},
+        start_new_session=True,
     )
+
+
+def _world() -> dict[str, str]:
+    """What a launcher of two processes tells each of them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
 
 
 @pytest.fixture
@@ -109,10 +122,7 @@ def test_two_processes_learn_what_one_with_the_doubled_batch_does(options: Optio
     }
     configs = [config.with_overrides([f"method={name}", *more]) for name, more in methods.items()]
     together = [replace(options, config=one, run=options.run / "two" / one.method) for one in configs]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    world = _world()
     ranks = [_process(*together, **world, RANK=str(rank), LOCAL_RANK=str(rank)) for rank in range(2)]
     for both in together:
         others = {"one": "unpaired.batch=4", "accumulated": "optimiser.accumulate=2"}
@@ -132,6 +142,29 @@ def test_two_processes_learn_what_one_with_the_doubled_batch_does(options: Optio
     with pytest.raises(TrainingError, match="2 groups of crops a step, not 1"):
         train(alone, _quiet)
     train(replace(alone, config=alone.config.with_overrides(["optimiser.accumulate=2"])), _quiet)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no Ctrl-C to send to a group")
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_ctrl_c_that_all_processes_get_keeps_what_was_learnt(count: int, options: Options) -> None:
+    """Those that make batches too, and twice where a launcher passes on what the terminal sent already."""
+    # Steps that take longer than the launcher does.
+    more = ["steps=100000", "checkpoint_every=100000", "log_every=1", "unpaired.weight=0", "data.batch=64"]
+    config = options.config.with_overrides(more)
+    endless = replace(options, config=config, workers=1)
+    world = _world() if count > 1 else {}
+    own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} if world else {} for rank in range(count)]
+    ranks = [_process(endless, **world, **each) for each in own]
+    log, deadline = endless.run / "log.jsonl", time.monotonic() + 120
+    while not (log.exists() and len(_log(endless.run)) > 2) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for _ in range(count):
+        for rank in ranks:
+            os.killpg(rank.pid, signal.SIGINT)
+        time.sleep(0.05)
+    assert [rank.wait(timeout=60) for rank in ranks] == [-signal.SIGINT] * count
+    with safe_open(endless.run / "checkpoint" / "last.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["facts"])["step"] > 2
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint(options: Options) -> None:
