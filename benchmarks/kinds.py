@@ -1,12 +1,14 @@
-"""What the derain weights gain on rain drawn in eight ways, none of them that of the renderer or of ``quality.py``.
+"""What the derain weights gain on rain drawn in ten ways, none of them that of the renderer or of ``quality.py``.
 
     python benchmarks/kinds.py DATA [--weights FILE] [--ensemble 1] [--json]
 
 DATA holds ``val/haze_outdoor/target`` and ``val/rain_heavy/target``, of which every fourth and every eighth photo is
 used; none of them was trained on. As photo editors make rain: peaks of noise, blurred along a line, added or screened.
 As augmentation libraries do: lines of one grey, blended, with or without a blur of all. As long exposures show it:
-threads of light, sharp or out of focus, that hide what is behind them. All is drawn with a fixed seed. The renderer got
-ragged sprinkles after a first look at these figures, so they are no blind test of noise.
+threads of light, sharp or out of focus, that hide what is behind them. As drops are known to look (Garg and Nayar, IJCV
+2007): all as bright as the sky that they gather, the nearer the longer, wider and more out of focus, with or without
+the beads of a drop that oscillates. All is drawn with a fixed seed. The renderer got ragged sprinkles after a first
+look at the figures of noise, lines and threads, so they are no blind test of noise; nothing was chosen by the drops.
 """
 
 from __future__ import annotations
@@ -78,6 +80,30 @@ def threads(clear: np.ndarray, rng: np.random.Generator, *, number: int, focus: 
     return _photo(clear / 255 * (1 - cover) + 0.9 * cover), clear
 
 
+def drops(clear: np.ndarray, rng: np.random.Generator, *, number: int, beads: int) -> Pair:
+    """``number`` drops on a megapixel, evenly in space from 1 to 12 times the nearest one's distance, in focus at 5;
+    the light along a streak rises and falls ``beads`` times."""
+    height, width = clear.shape[:2]
+    sky = max(0.75, np.quantile(cv2.GaussianBlur(clear, (0, 0), 15), 0.95) / 255)
+    distance = np.cbrt(rng.uniform(1, 12**3, int(number * height * width / 1e6)))
+    fall, seen = rng.normal(0, 10), np.ones((height, width), np.float32)
+    for near, far in ((1, 2), (2, 3.5), (3.5, 6), (6, 9), (9, 12)):
+        layer = np.zeros((height, width), np.float32)
+        for one in distance[(distance >= near) & (distance < far)]:
+            angle, wide = np.radians(fall + rng.normal(0, 2)), 5 / one
+            start = np.array([rng.uniform(0, width), rng.uniform(-60, height)])
+            way = np.array([np.sin(angle), np.cos(angle)]) * 110 / one
+            pieces, phase = max(1, 4 * beads), rng.uniform(0, 2 * np.pi)
+            for piece in range(pieces):
+                light = 0.7 * min(1, wide) * (0.6 + 0.4 * np.sin(phase + 2 * np.pi * piece / 4) if beads else 1)
+                ends = [(start + way * share / pieces) * 16 for share in (piece, piece + 1)]
+                points = [(int(x), int(y)) for x, y in ends]
+                cv2.line(layer, *points, light, max(1, round(wide)), cv2.LINE_8, 4)
+        middle = (near + far) / 2
+        seen *= 1 - cv2.GaussianBlur(layer, (0, 0), 0.5 + 2.5 * abs(1 / middle - 1 / 5))
+    return _photo(clear / 255 * seen[..., None] + sky * (1 - seen[..., None])), clear
+
+
 def _photo(values: np.ndarray) -> np.ndarray:
     return np.rint(values.clip(0, 1) * 255).astype(np.uint8)
 
@@ -91,6 +117,8 @@ KINDS: dict[str, Callable[[np.ndarray, np.random.Generator], Pair]] = {
     "lines, heavy, all blurred": partial(grey_lines, number=5000, length=30, blur=3),
     "threads": partial(threads, number=700, focus=0.7, light=0.7),
     "threads out of focus": partial(threads, number=250, focus=1.5, light=0.9),
+    "drops": partial(drops, number=25_000, beads=0),
+    "drops that oscillate": partial(drops, number=12_000, beads=3),
 }
 
 

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="with all: of the sizes of its photos")
     parser.add_argument("--json", action="store_true", help="one object a row")
     parser.add_argument("options", nargs="*", help="for the command, after --")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     kinds = {"all": everything, "network": network, "photo": photo, "folder": folder, "large": large}
     for row in kinds[args.what](args):
         shown = json.dumps(row) if args.json else "  ".join(f"{key} {_shown(value)}" for key, value in row.items())
