@@ -464,7 +464,7 @@ def batches(data: Batches, start: int, workers: int, device: torch.device) -> It
         num_workers=workers,
         pin_memory=device.type == "cuda",
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_of_several,
+        worker_init_fn=_begin_worker,
     )
     groups: list[Batch] = []
     for batch in loader:
@@ -476,12 +476,14 @@ def batches(data: Batches, start: int, workers: int, device: torch.device) -> It
             groups = []
 
 
-def _one_of_several(_: int) -> None:
-    """A worker renders on one core, the others are its siblings' and the step's, and has its share of the memory.
-
-    A Ctrl-C, which a terminal sends to all processes alike, is for the run to answer: it still needs a batch or two.
-    """
+def _begin_worker(number: int) -> None:
+    """A Ctrl-C, which a terminal sends to all processes alike, is for the run to answer, which still needs a batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _one_of_several(number)
+
+
+def _one_of_several(_: int) -> None:
+    """A worker renders on one core, the others are its siblings' and the step's, and has its share of the memory."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     worker: Any = get_worker_info()
