@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import os
 import signal
@@ -163,18 +164,17 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             save_weights(options.run / "generator.safetensors")
         tell(Event("checkpoint", step, config.steps, str(checkpoint)))
 
-    calibration: list[np.ndarray] | None = None
+    @functools.cache
+    def calibration() -> list[np.ndarray]:
+        return [*shown(folders.degraded), *shown(folders.clear)]
 
     def save_weights(path: Path) -> None:
-        nonlocal calibration
         # Weights are passed on to others, whom this machine's folders do not concern.
         public = replace(config, data=replace(config.data, rgbd=Path(config.data.rgbd).name))
         extra = {"preset": public.to_toml(), "steps": str(step), "version": __version__, "data": _data(options, data)}
         if start:
             extra["start"] = f"{Path(str(options.start_from)).name} (SHA-256 {start})"
-        if calibration is None:
-            calibration = [*shown(folders.degraded), *shown(folders.clear)]
-        extra |= ranges.to_metadata(activation_ranges(players.average, calibration, device))
+        extra |= ranges.to_metadata(activation_ranges(players.average, calibration(), device))
         save_network(path, players.average, players.average.descriptor(config.task), extra)
 
     def examine() -> None:
@@ -364,13 +364,11 @@ def _defer_interrupts(echo: float) -> tuple[Callable[[], bool], Callable[[], Non
     def restore() -> None:
         signal.signal(signal.SIGINT, before)
 
-    def remember(_: int, __: object) -> None:
-        now = time.monotonic()
-        if found and now - found[0] > echo:
-            raise KeyboardInterrupt
-        found.append(now)
-        if echo == 0:
+    def remember(number: int, _: object) -> None:
+        found.append(time.monotonic())
+        if found[-1] - found[0] >= echo and len(found) > 1:
             restore()
+            signal.raise_signal(number)
 
     signal.signal(signal.SIGINT, remember)
     return lambda: bool(found), restore

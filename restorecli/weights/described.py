@@ -9,11 +9,12 @@ from pathlib import Path
 
 from restorecli.errors import WeightsError
 from restorecli.models.descriptor import Descriptor
-from restorecli.weights import ranges
 from restorecli.weights.files import PICKLES, is_pickle, sha256_of, short
 from restorecli.weights.foreign import PICKLES as foreign_pickles
 from restorecli.weights.foreign import described_by_spandrel
 from restorecli.weights.guards import check_descriptor, check_safetensors_header, refuse_external_data
+from restorecli.weights.ranges import Ranges
+from restorecli.weights.ranges import from_metadata as ranges_of
 
 FORMAT = "restorecli-generator-1"
 
@@ -33,7 +34,7 @@ class Weights:
     sha256: str
     """Of ``path``, 64 hexadecimal digits."""
     metadata: Mapping[str, str]
-    ranges: ranges.Ranges = field(default_factory=dict)
+    ranges: Ranges = field(default_factory=dict)
     """Between which values the inputs of its layers lie, where that was measured: it can be computed in 8 bits then."""
 
     @property
@@ -82,11 +83,11 @@ def described(path: Path, name: str, digest: str, metadata: Mapping[str, str], o
         )
     try:
         descriptor = Descriptor.from_json(metadata.get("descriptor", ""))
-        measured = ranges.from_metadata(metadata)
+        ranges = ranges_of(metadata)
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"{path} has damaged metadata ({error}): get or make it again", kind="corrupt") from error
     check_descriptor(descriptor, path)
-    return Weights(name, descriptor.task, path, descriptor, onnx, digest, metadata, measured)
+    return Weights(name, descriptor.task, path, descriptor, onnx, digest, metadata, ranges)
 
 
 def _of_stranger(path: Path, name: str, digest: str, task: str | None) -> Weights:
