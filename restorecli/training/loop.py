@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ from restorecli.training.journal import Journal
 from restorecli.training.mechanics import Mechanics
 from restorecli.training.methods import build_branch
 from restorecli.training.muon import build_optimiser
+from restorecli.training.occupied import alone_in
 from restorecli.training.options import Event, Options, Outcome
 from restorecli.training.processes import Processes
 from restorecli.training.standing import Standing, Stopwatch
@@ -66,13 +67,13 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     """
     try:
         # TF32 would turn fp32 into something else without a word.
-        with device_memory(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            return _train(options, on_event)
+        with ExitStack() as entered, device_memory(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            return _train(options, on_event, entered)
     except (PhotoError, OSError) as error:
         raise TrainingError(f"cannot go on: {error}; the last checkpoint is intact", kind="unwritable") from error
 
 
-def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
+def _train(options: Options, on_event: Callable[[Event], None], entered: ExitStack) -> Outcome:
     began = time.monotonic()
     processes = Processes(options.device)
     torch.manual_seed(options.config.seed)
@@ -89,6 +90,8 @@ def _train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
     )
     tell = on_event if processes.first else _nobody
     _make_folder(options.run)
+    if processes.first:
+        entered.enter_context(alone_in(options.run))
     for folder in (options.run, options.run / "checkpoint", options.run / "samples"):
         remove_remains(folder)
     checkpoint = options.run / "checkpoint" / "last.safetensors"

@@ -113,6 +113,24 @@ def test_killed_at_any_step_the_log_goes_on_as_if_nothing_had_happened(options: 
         assert all(torch.equal(first[key], second[key]) for key in first), file
 
 
+def test_of_two_runs_in_one_folder_the_second_is_refused_and_the_first_goes_on_undisturbed(options: Options) -> None:
+    refused: list[TrainingError] = []
+
+    def begin_another(event: Event) -> None:
+        if event.kind == "pulse" and not refused:
+            with pytest.raises(TrainingError, match=r"another run is at work in .*another --out") as caught:
+                train(options, _quiet)
+            refused.append(caught.value)
+
+    options = replace(options, config=options.config.with_overrides(["steps=3", "log_every=1", "sample_every=100"]))
+    train(options, begin_another)
+    assert [error.kind for error in refused] == ["occupied"]
+    train(replace(options, run=options.run / "undisturbed"), _quiet)
+    assert _log(options.run) == _log(options.run / "undisturbed")
+    # It is over: the folder is free for more steps.
+    assert train(replace(options, config=options.config.with_overrides(["steps=4"])), _quiet).step == 4
+
+
 def test_two_processes_learn_what_one_with_the_doubled_batch_does(options: Options) -> None:
     config = options.config.with_overrides([*STRICT, "steps=3", "sample_every=100"])
     methods = {
