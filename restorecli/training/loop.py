@@ -61,9 +61,9 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
 
     Raises :class:`TrainingError` when the run cannot start or go on (its last checkpoint is then as it was),
     :class:`BackendError` when the device or precision is not there, :class:`WeightsError` when the weights to
-    fine-tune cannot be had. :class:`KeyboardInterrupt` comes after the step that it fell into and a checkpoint;
-    a second one at once. In several processes (see :mod:`restorecli.training.processes`) each calls this, and the
-    first one writes.
+    fine-tune cannot be had. :class:`KeyboardInterrupt`, also for a SIGTERM, comes after the step that it fell into and
+    a checkpoint; a second one at once. In several processes (see :mod:`restorecli.training.processes`) each calls
+    this, and the first one writes.
     """
     try:
         # TF32 would turn fp32 into something else without a word.
@@ -354,18 +354,20 @@ def _data(options: Options, data: Batches) -> str:
 
 
 def _defer_interrupts(echo: float) -> tuple[Callable[[], bool], Callable[[], None]]:
-    """Put the first Ctrl-C off until the step is whole; the second one acts at once, and a step that it breaks off is
-    not kept. What comes within ``echo`` seconds of the first is the same one.
+    """Put the first Ctrl-C, or SIGTERM where a machine is taken away, off until the step is whole; the second one acts
+    at once, and a step that it breaks off is not kept. What comes within ``echo`` seconds of the first is the same one.
 
-    Returns what tells whether there was one, and what puts the old handler back.
+    Returns what tells whether there was one, and what puts the old handlers back.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: False, lambda: None
     found: list[float] = []
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def restore() -> None:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            # None: set by no Python code, which could not put it back either.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def remember(number: int, _: object) -> None:
         found.append(time.monotonic())
@@ -373,7 +375,8 @@ def _defer_interrupts(echo: float) -> tuple[Callable[[], bool], Callable[[], Non
             restore()
             signal.raise_signal(number)
 
-    signal.signal(signal.SIGINT, remember)
+    for number in before:
+        signal.signal(number, remember)
     return lambda: bool(found), restore
 
 

@@ -396,17 +396,19 @@ def test_what_cannot_be_written_is_an_error_of_training(options: Options) -> Non
         train(options, _quiet)
 
 
-def test_ctrl_c_waits_for_the_step(options: Options) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_wait_for_the_step(number: signal.Signals, options: Options) -> None:
     def interrupt(event: Event) -> None:
         if event.kind == "step" and event.step == 3:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
+    before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         train(options, interrupt)
     events: list[Event] = []
     train(options, events.append)
     assert events[0].step == 3
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(number) is before
 
 
 def test_a_second_ctrl_c_keeps_no_half_step(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
