@@ -8,17 +8,10 @@ import time
 import pytest
 import torch
 
-from restorecli.training.degrade import (
-    KNOWABLE,
-    HazeRange,
-    RainRange,
-    enlarge_along_edges,
-    periodic_thumbnail,
-    pseudo_depth,
-    render_haze,
-    render_rain,
-    streaks,
-)
+from restorecli.training.degrade import HazeRange, RainRange, periodic_thumbnail, render_haze, render_rain
+from restorecli.training.degrade.depth import enlarge_along_edges, pseudo_depth
+from restorecli.training.degrade.haze import KNOWABLE
+from restorecli.training.degrade.streaks import streaks
 
 
 def _scene(count: int = 4, size: int = 64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
