@@ -77,7 +77,9 @@ def _world() -> dict[str, str]:
     """What a launcher of two processes tells each of them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        return {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    # Two processes with two threads each would wait for one another on a machine of two cores.
+    return {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", **address}
 
 
 @pytest.fixture
