@@ -69,3 +69,19 @@ class TrainingError(RestoreError):
 
     def __init__(self, message: str, *, kind: str = "training") -> None:
         super().__init__(message, kind=kind)
+
+
+def failure_of(problem: Exception, name: str, verb: str) -> RestoreError:
+    """What to tell of any problem with one photo, called ``name``, that could not be ``verb`` (``read``, ``scored``).
+
+    One of ours is told as it is; others are a :class:`PhotoError` of the kind ``out_of_memory`` or ``internal``.
+    """
+    if isinstance(problem, RestoreError):
+        return problem
+    if isinstance(problem, MemoryError):
+        return PhotoError(f"{name}: memory ran out; close other programs", kind="out_of_memory")
+    error = PhotoError(
+        f"{name}: cannot be {verb} ({type(problem).__name__}: {problem}); please report it", kind="internal"
+    )
+    error.__cause__ = problem
+    return error

@@ -12,7 +12,7 @@ import typer
 from restorecli import __version__
 from restorecli.cli import quantities
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, console_of
-from restorecli.errors import PhotoError, RestoreError, UsageError
+from restorecli.errors import PhotoError, RestoreError, UsageError, failure_of
 from restorecli.hardware import usable_cores
 
 if TYPE_CHECKING:
@@ -129,15 +129,10 @@ class _Comparison:
             previews = capture(before, after, share).encode()
             if self.target is not None:
                 scores = scores_of(before, after, self._read(self.target, max_pixels))
-        except MemoryError:
-            self.error = PhotoError(f"{name}: memory ran out; close other programs", kind="out_of_memory")
         except PhotoError as error:
             self.error = error if previews is None else PhotoError(f"{name}: {error}", kind=error.kind)
         except Exception as error:
-            self.error = PhotoError(
-                f"{name}: cannot be compared ({type(error).__name__}: {error}); please report it", kind="internal"
-            )
-            self.error.__cause__ = error
+            self.error = failure_of(error, name, "compared")
         reason = None if self.error is None else str(self.error)
         return Entry(name, "compared" if previews else "failed", reason, facts, scores, previews)
 

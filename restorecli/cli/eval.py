@@ -14,7 +14,7 @@ import typer
 
 from restorecli.cli import defaults
 from restorecli.cli.options import Json, Offline, Quiet, Verbose, WeightsOption, console_of
-from restorecli.errors import PhotoError, UsageError
+from restorecli.errors import BackendError, PhotoError, RestoreError, UsageError, WeightsError, failure_of
 
 if TYPE_CHECKING:
     from restorecli.cli.console import Console
@@ -109,7 +109,7 @@ def evaluate(
 
     folder = inputs or restored or Path()
     pairs: list[tuple[Path, Path | None]]
-    failures: list[tuple[Path, PhotoError]] = []
+    failures: list[tuple[Path, RestoreError]] = []
     photos = photos_in(folder)
     if not photos:
         raise UsageError(f"{folder}: there are no photos in this folder; name another", kind="no_photos")
@@ -132,9 +132,12 @@ def evaluate(
             names = {"input": str(source)} | ({} if wanted is None else {"target": str(wanted)})
             try:
                 scores = score(source, wanted)
-            except PhotoError as problem:
-                failures.append((source, problem))
-                console.failure(names, problem)
+            except (BackendError, WeightsError, UsageError):
+                raise
+            except Exception as problem:
+                error = failure_of(problem, str(source), "scored")
+                failures.append((source, error))
+                console.failure(names, error)
                 continue
             rows.append((source, wanted, scores))
             console.value({**names, "error": None} | _rounded(scores))
@@ -174,9 +177,9 @@ def _is_ours(table: Path) -> bool:
         raise UsageError(f"--csv {table} cannot be looked into ({error.strerror}); name another file") from error
 
 
-def _unpaired(pairing: Pairing, folder: Path, target: Path) -> list[tuple[Path, PhotoError]]:
+def _unpaired(pairing: Pairing, folder: Path, target: Path) -> list[tuple[Path, RestoreError]]:
     """What has no partner, with why."""
-    found = [
+    found: list[tuple[Path, RestoreError]] = [
         (path, PhotoError(f"{path}: has no target of its name in {target}; add one, or take it out", kind="no_target"))
         for path in pairing.alone
     ]
@@ -213,7 +216,7 @@ def _write(
     path: Path,
     rows: Sequence[tuple[Path, Path | None, dict[str, float]]],
     mean: dict[str, float],
-    failures: Sequence[tuple[Path, PhotoError]],
+    failures: Sequence[tuple[Path, RestoreError]],
 ) -> None:
     """One line a photo, failed ones with why, and the mean; in the place of an older table of scores."""
     from restorecli.photo.atomic import write_bytes_atomic

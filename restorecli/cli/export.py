@@ -83,8 +83,12 @@ def _target(asked: str | None, source: Path, out: Path | None) -> Path:
     """Where the ONNX file of the weights at ``source`` goes."""
     if out is not None:
         return out if _is_file(out) else out / source.with_suffix(".onnx").name
-    # Beside a file of one's own, where --weights FILE finds it; never into the installed program or a cache.
-    beside = asked is not None and os.path.isfile(asked)
+    from restorecli.weights import weights_folder
+
+    # Beside a file of one's own, where --weights FILE finds it; never into the installed program or a cache. A name of
+    # the catalogue means its weights, whatever file is called so.
+    own = asked is not None and os.path.isfile(asked) and os.path.samefile(asked, source)
+    beside = own and not source.resolve().is_relative_to(weights_folder())
     return source.with_suffix(".onnx") if beside else Path(source.with_suffix(".onnx").name)
 
 

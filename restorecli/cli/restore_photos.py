@@ -377,7 +377,8 @@ def _restore_standard_input(request: _Request, console: Console, *, dry_run: boo
 def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progress, page: PhotoPage | None) -> Result:
     """Read standard input, restore it, and write it to standard output or to the file of ``job``."""
     from restorecli.inference.jobs import Result
-    from restorecli.photo import encode_photo, read_photo, write_photo
+    from restorecli.inference.reading import read_within
+    from restorecli.photo import encode_photo, write_photo
     from restorecli.photo.atomic import remove_remains
     from restorecli.photo.opening import read_all
 
@@ -401,7 +402,7 @@ def _restore_stream(request: _Request, restorer: Restorer, job: Job, bar: Progre
     try:
         with timed("read"):
             data = read_all(sys.stdin.buffer, request.max_pixels, "standard input")
-            photo = read_photo(data, max_pixels=request.max_pixels, name="standard input")
+            photo = read_within(data, request.max_pixels, restorer.engine.most_pixels, "standard input")
         height, width = photo.pixels.shape[:2]
         with timed("restore"):
             restored, details = restorer.restore_photo(photo, lambda done, total: bar.update(done / total, pixels=done))

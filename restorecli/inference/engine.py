@@ -69,8 +69,7 @@ class Engine:
         self._runs = Runs(backend)
         self._ledger = Ledger()
         self._exact: Backend | None = None
-        if max_memory is not None:
-            backend.limit(max_memory)
+        backend.limit(max_memory)
 
     def on(self, device: str) -> Engine:
         """The like of it on another device; :class:`~restorecli.errors.BackendError` when that is not to be had."""
@@ -96,7 +95,7 @@ class Engine:
         memory does not suffice, or the network gives no numbers; also from :meth:`Started.wait`.
         """
         began = time.perf_counter()
-        plan = self.plan(photo.pixels)
+        plan = self.plan(photo.pixels, photo.alpha)
         self._ledger.used(plan, self.backend)
         pixels = transparency.filled(photo.pixels, photo.alpha)
         self._runs.pixels = pixels_at_once(self.backend, self._max_memory)
@@ -121,9 +120,20 @@ class Engine:
         """Whether another photo is worth starting while windows of ``under_way`` pixels are not waited for yet."""
         return self._runs.hungry(under_way)
 
-    def plan(self, pixels: np.ndarray) -> Plan:
+    @property
+    def most_pixels(self) -> int | None:
+        """Of how many pixels no photo fits into the bound on memory, whatever its tiles; None: there is no bound."""
+        if self._max_memory is None or self.backend.device != "cpu":
+            return None
+        return self._ledger.room(self._max_memory)
+
+    def plan(self, pixels: np.ndarray, alpha: np.ndarray | None = None) -> Plan:
         """The tiles of a photo; :class:`~restorecli.errors.PhotoError` when the bound on memory is too small."""
-        return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=self._taken(pixels))
+        taken = self._taken(pixels)
+        if alpha is not None:
+            # It is read, and coded again, as a fourth channel.
+            taken += 4 * alpha.nbytes + (pixels.nbytes if transparency.hides(alpha) else 0)
+        return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=taken)
 
     def _taken(self, pixels: np.ndarray) -> int:
         """Bytes held beside tiles while a photo is on its way."""
@@ -200,9 +210,12 @@ class Engine:
     def _exact_backend(self) -> Backend | None:
         """The same weights in fp32, for tiles that are not finite; None when they are fp32 already or not to be had."""
         if self._exact is None and self.backend.precision != "fp32":
+            device = self.backend.device
             name = self.backend.name if self._weights.is_onnx else "torch"
+            if name == "torch" and not device.startswith(("cpu", "cuda")):
+                device = "cpu"
             try:
-                self._exact = open_backend(self._weights, backend=name, device=self.backend.device, precision="fp32")
+                self._exact = open_backend(self._weights, backend=name, device=device, precision="fp32")
             except BackendError:
                 return None
         return self._exact

@@ -51,19 +51,21 @@ def plan_for(pixels: np.ndarray, backend: Backend, *, tile: int | str, max_memor
     halo, stride = backend.descriptor.halo, backend.descriptor.stride
     working, least = _working(backend), backend.descriptor.least_pixels
     left = None if max_memory is None else max_memory - (taken if backend.device == "cpu" else 0)
+    need = 0.0
     if tile != "auto":
         tiles = plan(height, width, tile=int(tile), halo=halo, stride=stride)
         need = max(tiles.window_pixels, least) * working
         if left is None or need <= left:
             return tiles
-        raise PhotoError(
-            f"tiles of {tile} pixels need {_megabytes(need)}, more than "
-            f"--max-memory leaves ({_megabytes(max(left, 0))}); use --tile auto",
-            kind="out_of_memory",
-        )
     found = plan_within(height, width, pixels=pixels_at_once(backend, left), halo=halo, stride=stride)
     if found is not None and (left is None or least * working <= left):
-        return found
+        if tile == "auto" or left is None:
+            return found
+        raise PhotoError(
+            f"tiles of {tile} pixels need {_megabytes(need)}, more than "
+            f"--max-memory leaves ({_megabytes(left)}); use --tile auto",
+            kind="out_of_memory",
+        )
     smallest = plan(height, width, tile=stride, halo=halo, stride=stride)
     if max_memory is None or left is None:
         return smallest
@@ -84,7 +86,8 @@ def pixels_at_once(backend: Backend, left: int | None) -> int:
     working, free = _working(backend), backend.free_memory()
     # Half of what is free: others live here too, and allocators round up.
     bounds = [LARGEST_WINDOW * working, *([] if free is None else [free / 2]), *([] if left is None else [left])]
-    if backend.device == "cpu" and left is None:
+    # A device of which nobody says what it has is taken for a small one.
+    if left is None and (backend.device == "cpu" or free is None):
         bounds.append(DEFAULT_WORKING_MEMORY)
     return int(max(0, min(bounds)) / working)
 
@@ -106,6 +109,10 @@ class Ledger:
         others = max(self._base + pixels.nbytes, resident_memory() - self._kept)
         # The result, and what encoding it takes; photos that are read take as much twice, as their decoder has a copy.
         return others + pixels.nbytes * (3 + 4 * neighbours)
+
+    def room(self, bound: int) -> int:
+        """Pixels beyond which the photo alone, of 8 bits, takes all that a bound in bytes leaves: see :meth:`taken`."""
+        return max(0, bound - self._base) // (3 + 3 * 3)
 
     def used(self, tiles: Plan, backend: Backend) -> None:
         """Note that ``tiles`` were computed."""

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from restorecli.errors import BackendError, PhotoError, RestoreError, WeightsError
+from restorecli.errors import BackendError, PhotoError, RestoreError, WeightsError, failure_of
 from restorecli.inference.engine import Engine, Started
 from restorecli.inference.jobs import Job, Result, seconds_of
 from restorecli.inference.lanes import in_order
-from restorecli.photo import Photo, read_photo, write_photo
+from restorecli.inference.reading import read_within
+from restorecli.photo import Photo, write_photo
 from restorecli.photo.atomic import refuse_existing, remove_remains
 from restorecli.photo.formats import SUCCESSORS
 from restorecli.photo.names import shown
@@ -45,14 +46,14 @@ def run(
 ) -> None:
     """Restore all photos, telling ``on_result`` of each in the order of ``jobs``, from the calling thread.
 
-    ``workers`` photos are read ahead and as many are written behind at once; no more are held in memory, but for those
-    that an engine restores together. With several engines each has a thread, and takes the next photo when it is free;
-    with one, photos are restored in the calling thread. With ``overwrite`` off a photo whose target is there is
-    skipped, so that the same call again finishes what was interrupted; what a killed run was writing then is removed
-    first. With ``preserve_times`` outputs get the times of their inputs. ``on_progress`` is told the photo, its pixels
-    done and its pixels in all. ``look`` sees each photo as it was read and as it was restored, by the thread that
-    restored it, which waits for it; what it raises counts as the photo's failure. No two of these three calls are
-    made at once.
+    ``workers`` photos are read ahead, none within a bound on memory, and as many are written behind at once; no more
+    are held in memory, but for those that an engine restores together. With several engines each has a thread, and
+    takes the next photo when it is free; with one, photos are restored in the calling thread. With ``overwrite`` off a
+    photo whose target is there is skipped, so that the same call again finishes what was interrupted; what a killed run
+    was writing then is removed first. With ``preserve_times`` outputs get the times of their inputs. ``on_progress`` is
+    told the photo, its pixels done and its pixels in all. ``look`` sees each photo as it was read and as it was
+    restored, by the thread that restored it, which waits for it; what it raises counts as the photo's failure. No two
+    of these three calls are made at once.
 
     A photo that fails is a failed result, and the others go on. :class:`BackendError` and :class:`WeightsError` stop
     the run, as no other photo would fare better; photos that are being written then are finished first.
@@ -74,7 +75,10 @@ def run(
                 on_result(writing.popleft().result())
 
         lanes = [line.lane(engine) for engine in engines]
-        reading = _read_ahead(jobs, readers, workers, overwrite=overwrite, max_pixels=max_pixels)
+        bounds = [engine.most_pixels for engine in engines if engine.most_pixels is not None]
+        # What is read ahead under a bound on memory may be larger than what that was planned for.
+        ahead = 0 if bounds else workers
+        reading = _read_ahead(jobs, readers, ahead, overwrite=overwrite, bounds=(max_pixels, min(bounds, default=None)))
         try:
             with contextlib.closing(in_order(reading, lanes, line.stop)) as restored:
                 for writes in restored:
@@ -134,9 +138,9 @@ class _Read:
 
 
 def _read_ahead(
-    jobs: Iterable[Job], readers: ThreadPoolExecutor, workers: int, *, overwrite: bool, max_pixels: int
+    jobs: Iterable[Job], readers: ThreadPoolExecutor, most: int, *, overwrite: bool, bounds: _Bounds
 ) -> Iterator[_Given]:
-    """Each job with the future that reads it, or that says why there is no need to; ``workers`` at most wait."""
+    """Each job with the future that reads it, or that says why there is no need to; ``most`` wait at once."""
     ahead: deque[tuple[Job, Future[_Read]]] = deque()
     for job in jobs:
         try:
@@ -144,8 +148,8 @@ def _read_ahead(
         except PhotoError as error:
             ahead.append((job, _done(_Read(None, error, 0))))
         else:
-            ahead.append((job, readers.submit(_read, job, max_pixels)))
-        if len(ahead) > workers:
+            ahead.append((job, readers.submit(_read, job, bounds)))
+        if len(ahead) > most:
             yield ahead.popleft()
     while ahead:
         yield ahead.popleft()
@@ -174,22 +178,24 @@ def _version_of(found: os.stat_result) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _read(job: Job, max_pixels: int) -> _Read:
+def _read(job: Job, bounds: _Bounds) -> _Read:
     started = time.perf_counter()
     photo, original = None, None
     error: RestoreError | None = None
     try:
         # Taken before: the output may replace its own input.
         original = os.stat(job.source)
-        photo = read_photo(job.source, max_pixels=max_pixels)
+        photo = read_within(job.source, *bounds)
     except OSError as problem:
         error = open_failure(problem, shown(job.source))
     except Exception as problem:
-        error = _failure(problem, job.source, "read")
+        error = failure_of(problem, shown(job.source), "read")
     return _Read(photo, error, time.perf_counter() - started, original)
 
 
 _Given = tuple[Job, Future[_Read]]
+_Bounds = tuple[int, int | None]
+"""Pixels of the largest photo that is read, and of the largest that fits into the bound on memory, if there is one."""
 
 
 class _Stopped(BaseException):
@@ -254,7 +260,7 @@ class _Line:
                 raise problem
             if isinstance(problem, PhotoError):
                 problem = PhotoError(f"{shown(job.source)}: {problem}", kind=problem.kind)
-            error = _failure(problem, job.source, "restored")
+            error = failure_of(problem, shown(job.source), "restored")
             seconds = seconds_of(read.seconds, time.perf_counter() - began)
             return _done(Result(job, "failed", error, width, height, seconds=seconds))
 
@@ -298,7 +304,7 @@ class _Line:
                 self._output.write(photo, job, original)
                 error = None
             except Exception as problem:
-                error = _failure(problem, job.target, "written")
+                error = failure_of(problem, shown(job.target), "written")
             finally:
                 self._room.release()
             seconds = seconds_of(spent["read"], spent["restore"], time.perf_counter() - begun)
@@ -311,19 +317,6 @@ class _Line:
 
         self._room.acquire()
         return self._writers.submit(write)
-
-
-def _failure(problem: Exception, path: Path, verb: str) -> RestoreError:
-    """What to tell of any problem with one photo."""
-    if isinstance(problem, RestoreError):
-        return problem
-    if isinstance(problem, MemoryError):
-        return PhotoError(f"{shown(path)}: memory ran out; close other programs", kind="out_of_memory")
-    error = PhotoError(
-        f"{shown(path)}: cannot be {verb} ({type(problem).__name__}: {problem}); please report it", kind="internal"
-    )
-    error.__cause__ = problem
-    return error
 
 
 def _done(result: Outcome) -> Future[Outcome]:

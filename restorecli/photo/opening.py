@@ -43,14 +43,19 @@ def opened(source: str | Path | bytes, label: str) -> Iterator[IO[bytes]]:
 def read_all(stream: IO[bytes], max_pixels: int, label: str) -> bytes:
     """What a stream holds, if that may be a photo of at most ``max_pixels`` pixels; it is not read on otherwise.
 
-    :class:`PhotoError` of the kind ``too_large``, or of any that :func:`restorecli.photo.read_photo` raises for its
-    first bytes.
+    :class:`PhotoError` of the kind ``too_large`` or ``unreadable``, or of any that
+    :func:`restorecli.photo.read_photo` raises for its first bytes.
     """
-    data = bytearray(stream.read(HEAD_BYTES))
-    if sniff(bytes(data)) is not None:
-        while part := stream.read(_PART):
-            data += part
-            check_bytes(len(data), max_pixels, label)
+    try:
+        data = bytearray(stream.read(HEAD_BYTES))
+        if sniff(bytes(data)) is not None:
+            while part := stream.read(_PART):
+                data += part
+                check_bytes(len(data), max_pixels, label)
+    except OSError as error:
+        raise PhotoError(
+            f"{label}: cannot be read ({error.strerror or error}); check where it comes from", kind="unreadable"
+        ) from error
     return bytes(data)
 
 

@@ -16,7 +16,7 @@ from skimage import data
 
 from restorecli import read_photo
 from restorecli.beside_torch import imported
-from restorecli.weights import catalogue
+from restorecli.weights import catalogue, resolve
 from tests.end_to_end.conftest import Call
 from tests.small import noise
 
@@ -90,6 +90,13 @@ def test_a_batch_is_of_the_crops_that_a_preset_has(restore: Restore, folders: li
     assert call.code == 2 and "--batch and --set unpaired.batch" in call.err
 
 
+def test_options_and_settings_may_need_one_another(restore: Restore, folders: list[Path | str]) -> None:
+    small = ["--set", "data.exclude=[]", "--device", "cpu", "--dry-run", "--preset", "ship-derain"]
+    call = restore("train", *folders, *small, "--crop", "256", "--set", "unpaired.scales=4")
+    assert call.code == 0, call.err
+    assert "crop = 256" in call.out and "scales = 4" in call.out
+
+
 def test_dry_run_shows_the_resolved_preset(restore: Restore, folders: list[Path | str], tmp_path: Path) -> None:
     call = restore("train", *folders, "--out", tmp_path / "run", *SMALL_RUN, "--dry-run")
     assert call.code == 0, call.err
@@ -136,6 +143,43 @@ def test_export(restore: Restore, photo: Photo, weights_files: dict[str, Path], 
     call = restore("export", source, "--onnx", "--out", tmp_path / "half" / "h.onnx", "--precision", "fp16")
     assert call.code == 0, call.err
     assert (tmp_path / "half" / "h.onnx").stat().st_size < (tmp_path / "mine.onnx").stat().st_size
+
+
+def test_export_of_a_name_never_writes_among_the_shipped_weights(
+    restore: Restore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is called like them, or their own path, is no reason to."""
+    shipped = resolve("derain", "derain")
+    assert shipped.onnx is not None
+    before = shipped.onnx.read_bytes()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "derain").write_bytes(b"anything")
+    for asked in ("derain", str(shipped.path)):
+        call = restore("export", asked, "--onnx", "--json")
+        assert call.code == 0, call.err
+        assert call.objects[0]["output"] == "derain.onnx" and (tmp_path / "derain.onnx").is_file()
+        (tmp_path / "derain.onnx").unlink()
+    assert shipped.onnx.read_bytes() == before
+
+
+def test_eval_goes_on_after_what_nobody_foresaw(
+    restore: Restore, photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c.png"):
+        photo(f"target/{name}")
+    shutil.copytree(tmp_path / "target", tmp_path / "restored")
+
+    def scored(self: object, source: Path, wanted: Path | None) -> dict[str, float]:
+        if source.stem != "c":
+            raise MemoryError if source.stem == "a" else ZeroDivisionError("odd")
+        return {"psnr": 30.0}
+
+    monkeypatch.setattr("restorecli.scoring.Scorer.__call__", scored)
+    call = restore("eval", "--restored", tmp_path / "restored", "--target", tmp_path / "target", "--json")
+    assert call.code == 1
+    kinds = [found["error"]["kind"] for found in call.objects if found.get("error")]
+    assert kinds == ["out_of_memory", "internal"]
+    assert call.objects[-1] == {"mean_of": 1, "failed": 2, "psnr": 30.0}
 
 
 def test_eval_of_restored_photos(restore: Restore, photo: Photo, tmp_path: Path) -> None:

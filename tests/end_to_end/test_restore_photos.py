@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -209,6 +210,14 @@ def test_broken_standard_input(engine: Engine) -> None:
     found = _pipe(b"", "derain", "-", *engine("derain"))
     assert (found.returncode, found.stdout) == (1, b"")
     assert found.stderr.startswith(b"restore: standard input") and found.stderr.count(b"\n") == 1
+
+
+def test_standard_input_that_cannot_be_read(engine: Engine, tmp_path: Path) -> None:
+    with (tmp_path / "for writing").open("wb") as no_input:
+        command = [sys.executable, "-m", "restorecli", "derain", "-", "--out", "x.png", "--json", *engine("derain")]
+        found = subprocess.run(command, stdin=no_input, capture_output=True)
+    (told,) = map(json.loads, found.stdout.splitlines())
+    assert (found.returncode, told["status"], told["error"]["kind"]) == (1, "failed", "unreadable")
 
 
 def test_dry_run_downloads_nothing(restore: Restore, photo: Photo, monkeypatch: pytest.MonkeyPatch) -> None:

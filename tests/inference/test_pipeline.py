@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from restorecli.errors import BackendError, UsageError
+from restorecli.inference import pipeline
 from restorecli.inference.engine import Details, Engine
 from restorecli.inference.jobs import Job, Result, plan_jobs
 from restorecli.inference.pipeline import run
+from restorecli.inference.reading import read_within
 from restorecli.inference.restorer import Restorer
 from restorecli.photo import Photo, read_photo, write_photo
 from tests.small import noise
@@ -201,6 +203,7 @@ class Fake:
     """An engine that gives photos back as they are."""
 
     under_way = 0
+    most_pixels: int | None = None
 
     def start(self, photo: Photo, progress: object = None) -> Fake:
         self.photo = photo
@@ -224,6 +227,36 @@ class Failing(Fake):
         if self.count == 2:
             raise self.error
         return super().wait()
+
+
+def test_within_a_bound_on_memory_nothing_is_read_ahead_and_what_cannot_fit_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [Job(tmp_path / f"{index}.png", tmp_path / "out" / f"{index}.png") for index in range(3)]
+    for job, height in zip(jobs, (20, 200, 20), strict=True):
+        write_photo(Photo(noise(height, 30)), job.source)
+    told: list[str] = []
+
+    class Noting(Fake):
+        def start(self, photo: Photo, progress: object = None) -> Fake:
+            told.append("started")
+            return super().start(photo, progress)
+
+    def noted(source: Path, *bounds: int) -> Photo:
+        told.append(f"read {source.stem}")
+        return read_within(source, *bounds)
+
+    monkeypatch.setattr(pipeline, "read_within", noted)
+    engine = Noting()
+    results = run_all(jobs, engine)  # type: ignore[arg-type]
+    assert [result.status for result in results] == ["restored"] * 3
+    told.clear()
+    engine.most_pixels = 1000
+    results = run_all(jobs, engine, overwrite=True)  # type: ignore[arg-type]
+    assert [result.status for result in results] == ["restored", "failed", "restored"]
+    assert results[1].error is not None and results[1].error.kind == "out_of_memory"
+    assert "1.png: is too large for --max-memory, which holds a photo of 0.001 MP" in str(results[1].error)
+    assert told == ["read 0", "started", "read 1", "read 2", "started"]
 
 
 def failing_jobs(folder: Path) -> list[Job]:

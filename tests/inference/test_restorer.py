@@ -15,6 +15,7 @@ from skimage import data
 
 from restorecli.errors import PhotoError, UsageError, WeightsError
 from restorecli.hardware import cpu_has_fast_bf16
+from restorecli.inference import engine as engine_module
 from restorecli.inference import footprint
 from restorecli.inference.backends import NotFinite, Pending, Window, failing
 from restorecli.inference.footprint import bytes_per_pixel
@@ -212,6 +213,39 @@ def test_the_memory_bound_chooses_the_tile(weights_files: dict[str, Path], monke
         tiles(1_000)
     with pytest.raises(PhotoError, match="use --tile auto"):
         tiles(held + 80_000_000, tile=1024)
+    # Where no tile fits, that is no remedy.
+    with pytest.raises(PhotoError, match=r"401 MB is too little"):
+        tiles(held + 1_000_000, tile=1024)
+
+
+def test_transparency_is_reckoned_with_in_the_memory_bound(
+    weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels, held = noise(1000, 1500), 400_000_000
+    monkeypatch.setattr(footprint, "resident_memory", lambda: held)
+    engine = Restorer(
+        "derain", weights=str(weights_files["derain"]), device="cpu", precision="fp32", max_memory=held + 60_000_000
+    ).engine
+    opaque, half = np.full(pixels.shape[:2], 255, np.uint8), np.full(pixels.shape[:2], 255, np.uint8)
+    half[:, :700] = 0
+    counts = [len(engine.plan(pixels, alpha).tiles) for alpha in (None, opaque, half)]
+    assert counts[0] < counts[1] < counts[2]
+
+
+@pytest.mark.parametrize(("device", "runs_on"), [("gpu", "cpu"), ("tensorrt:0", "cpu"), ("cuda:1", "cuda:1")])
+def test_tiles_that_are_not_finite_are_repeated_where_pytorch_can(
+    device: str, runs_on: str, weights_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Restorer("derain", weights=str(weights_files["derain"]), backend="torch", device="cpu").engine
+    engine.backend.device, engine.backend.precision = device, "fp16"
+    asked: list[dict[str, str]] = []
+
+    def opened(weights: object, **wishes: str) -> None:
+        asked.append(wishes)
+
+    monkeypatch.setattr(engine_module, "open_backend", opened)
+    engine._exact_backend()
+    assert asked == [{"backend": "torch", "device": runs_on, "precision": "fp32"}]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at most")

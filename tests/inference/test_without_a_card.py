@@ -15,7 +15,7 @@ import torch
 
 from restorecli import hardware
 from restorecli.errors import BackendError
-from restorecli.inference.backends import OutOfMemory, choice, machine, onnx_backend, open_backend
+from restorecli.inference.backends import OutOfMemory, choice, machine, onnx_backend, open_backend, selection
 from restorecli.inference.backends.base import Pending, Window
 from restorecli.weights import Weights, resolve
 from tests.inference.test_stitch import THUMBNAIL, Inverter, run_plan, tiles_of
@@ -55,6 +55,93 @@ def test_what_bound_runs_raise_is_told_apart(weights: Weights, words: str, expec
         with pytest.raises(expected):
             backend.start([window], 1.0)
     assert bound._inputs == {} and bound._binding is None, "the device's memory is given back"
+
+
+def test_a_card_whose_memory_is_full_is_no_internal_error(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    to = torch.nn.Module.to
+
+    def full(self: torch.nn.Module, *args: Any, **options: Any) -> Any:
+        if "memory_format" in options:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return to(self, *args, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(BackendError, match="the memory of cpu is full: close other programs"):
+        open_backend(weights, backend="torch", device="cpu", precision="fp32")
+
+
+def test_the_cpu_does_what_no_card_starts_for_unless_one_was_named(
+    weights: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_card = (choice.Setting("torch", "cuda:0", "fp16"), choice.Setting("torch", "cuda:0", "fp32"))
+
+    def chosen(weights: Weights, backend: str, device: str, precision: str, work: int = 0) -> choice.Choice:
+        return choice.Choice(on_card if device != "cpu" else (choice.Setting("torch", "cpu", "fp32"),), "a test")
+
+    opened = selection._open
+
+    def full(weights: Weights, backend: str, device: str, precision: str) -> Any:
+        if device.startswith("cuda"):
+            raise BackendError("the memory of cuda:0 is full")
+        return opened(weights, backend, device, precision)
+
+    monkeypatch.setattr(selection, "choose", chosen)
+    monkeypatch.setattr(selection, "_open", full)
+    assert open_backend(weights).device == "cpu"
+    with pytest.raises(BackendError, match="the memory of cuda:0 is full"):
+        open_backend(weights, device="cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("[GPU] Exceeded max size of memory object allocation: requested 5 bytes", OutOfMemory),
+        ("[GPU] clFinish, error code: -5 CL_OUT_OF_RESOURCES", OutOfMemory),
+        ("[GPU] program build failed", BackendError),
+    ],
+)
+def test_what_intel_s_gpus_raise_is_told_apart(weights: Weights, words: str, expected: type[Exception]) -> None:
+    pytest.importorskip("openvino")
+    backend = open_backend(weights, backend="openvino", device="cpu", precision="fp32")
+
+    def fail(*args: object, **options: object) -> None:
+        raise RuntimeError(words)
+
+    backend._request = SimpleNamespace(infer=fail)  # type: ignore[attr-defined]
+    with pytest.raises(expected):
+        backend.start([Window(noise(32, 32), THUMBNAIL, np.array([0, 0, 1, 1], np.float32))], 1.0)
+
+
+def test_the_first_of_two_gpus_of_openvino_needs_no_number(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    from restorecli.inference.backends import openvino_backend
+
+    class Found(Exception):
+        pass
+
+    class Core:
+        available_devices = ("CPU", "GPU.0", "GPU.1")
+
+        def get_property(self, plugin: str, name: str) -> None:
+            raise Found(plugin)
+
+    monkeypatch.setattr(openvino_backend, "the_core", Core)
+    for device, plugin in (("gpu", "GPU"), ("gpu:1", "GPU.1")):
+        with pytest.raises(Found, match=f"^{plugin}$"):
+            open_backend(weights, backend="openvino", device=device, precision="fp16")
+    with pytest.raises(BackendError, match="which finds cpu, gpu:0, gpu:1"):
+        open_backend(weights, backend="openvino", device="gpu:2", precision="fp16")
+
+
+def test_the_bound_of_one_restorer_is_not_that_of_the_next(weights: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = open_backend(weights, backend="torch", device="cpu", precision="fp32")
+    backend._on_cuda, backend.device = True, "cuda:0"  # type: ignore[attr-defined]
+    shares: list[float] = []
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=8e9))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda share, device: shares.append(share))
+    for bound in (None, 2_000_000_000, None, None):
+        backend.limit(bound)
+    assert shares == [0.25, 1.0], "and what a program has set itself is left alone"
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])

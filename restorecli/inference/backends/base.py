@@ -67,8 +67,8 @@ class Backend(Protocol):
         """
         ...
 
-    def limit(self, memory: int) -> None:
-        """Take no more than ``memory`` bytes of a CUDA device, where the library can be held to it."""
+    def limit(self, memory: int | None) -> None:
+        """Take at most ``memory`` bytes of a CUDA device (None: all there is), if the library can be held to it."""
         ...
 
     def free_memory(self) -> int | None:

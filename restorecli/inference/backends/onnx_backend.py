@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ from restorecli.onnx_runtime import onnxruntime
 from restorecli.weights import Weights
 
 # ONNX Runtime has no error type of its own for this: its allocators speak through its general ones.
-_OUT_OF_MEMORY = ("allocate memory", "bad_alloc", "out of memory", "bad allocation", "ALLOC_FAILED")
+_OUT_OF_MEMORY = (
+    "allocate memory", "bad_alloc", "out of memory", "bad allocation", "ALLOC_FAILED", "Not enough memory",
+)  # fmt: skip
 _OWN_ERRORS: tuple[type[Exception], ...] = tuple(
     found for found in vars(ort_errors).values() if isinstance(found, type) and issubclass(found, Exception)
 )
@@ -62,6 +65,9 @@ class OnnxBackend:
             wanted not in onnxruntime.get_available_providers() or (wanted in _NVIDIA and cuda_devices() == 0)
         ):
             raise _not_there(device)
+        if wanted in _NVIDIA and wanted != _CUDA:
+            # TensorRT takes TF32 unless all of NVIDIA's libraries are told not to; ONNX Runtime has no option for it.
+            os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
         if wanted in _NVIDIA:
             # It reports what it cannot load on standard output, where a photo or JSON may be going.
             with contextlib.redirect_stdout(io.StringIO()):
@@ -89,9 +95,10 @@ class OnnxBackend:
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.precision = metadata.get("precision", "fp32")
         if precision not in ("auto", self.precision):
+            elsewhere = f"--backend {_ELSEWHERE.get(precision, 'torch, or export it in that precision')}"
             raise BackendError(
                 f"--precision {precision} is not available: {weights.onnx.name} is {self.precision}; "
-                f"use --backend {_ELSEWHERE.get(precision, 'torch, or export it in that precision')}",
+                f"use {'another --precision' if weights.is_onnx else elsewhere}",
                 kind="precision",
             )
         self._inputs = {entry.name for entry in self._session.get_inputs()}
@@ -114,7 +121,7 @@ class OnnxBackend:
             raise BackendError(f"ONNX Runtime failed on {self.device}: {_first_line(error)}") from error
         return results(restored, windows, given["photo"], strength)
 
-    def limit(self, memory: int) -> None:
+    def limit(self, memory: int | None) -> None:
         pass  # Windows are planned to fit; there is no way of holding an open session to it.
 
     def free_memory(self) -> int | None:

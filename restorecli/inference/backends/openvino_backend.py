@@ -20,6 +20,15 @@ from restorecli.weights import Weights
 if TYPE_CHECKING:
     from openvino import Core
 
+# OpenVINO has no error type for this; the words are those of its allocators, of its GPU plugin, and of OpenCL.
+_OUT_OF_MEMORY = (
+    "bad_alloc",
+    "allocate",
+    "Exceeded max size",
+    "OUT_OF_RESOURCES",
+    "OUT_OF_DEVICE_MEMORY",
+    "OUT_OF_HOST_MEMORY",
+)
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 """What OpenVINO is to compute in where nothing else is said: layers in 8 bits say so themselves."""
 _TELEMETRY = "openvino_telemetry"
@@ -57,10 +66,11 @@ class OpenVinoBackend:
         self.descriptor = weights.descriptor
         core = the_core()
         plugin = "CPU" if device == "auto" else device.upper().replace(":", ".")
-        if plugin not in core.available_devices:
+        # Where there are two GPUs, GPU means the first of GPU.0 and GPU.1.
+        if not any(plugin in (name, name.partition(".")[0]) for name in core.available_devices):
             raise BackendError(
                 f"--device {device} is not available to OpenVINO, which finds "
-                f"{', '.join(core.available_devices).lower()}; use --backend torch or --device cpu",
+                f"{', '.join(core.available_devices).lower().replace('.', ':')}; use --backend torch or --device cpu",
                 kind="device",
             )
         wished = self._wished(core, plugin, precision, bool(weights.ranges))
@@ -99,12 +109,12 @@ class OpenVinoBackend:
         except MemoryError as error:
             raise OutOfMemory(str(error)) from error
         except RuntimeError as error:
-            if "bad_alloc" in str(error) or "allocate" in str(error):
+            if any(words in str(error) for words in _OUT_OF_MEMORY):
                 raise OutOfMemory(str(error)) from error
             raise BackendError(f"OpenVINO failed on {self.device}: {_reason(error)}") from error
         return results(restored, windows, given["photo"], strength)
 
-    def limit(self, memory: int) -> None:
+    def limit(self, memory: int | None) -> None:
         pass  # Windows are planned to fit; there is no way of holding an open session to it.
 
     def free_memory(self) -> int | None:

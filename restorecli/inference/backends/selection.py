@@ -48,10 +48,13 @@ def open_backend(
             continue
         _log.info("runs on %s %s in %s: %s", opened.name, opened.device, opened.precision, choice.why)
         return opened
+    if device == "auto" and failure is not None and settings[0].device.startswith("cuda"):
+        _log.warning("%s; the CPU does it", failure)
+        return open_backend(weights, backend=backend, device="cpu", precision=precision, work=work)
     if backend == "auto" and failure is not None:
         raise failure
     # What was named does not fit, and says best itself why.
-    return _open(weights, backend if backend != "auto" else "torch", device, precision)
+    return _open(weights, backend if backend != "auto" else "onnx" if weights.is_onnx else "torch", device, precision)
 
 
 def _open(weights: Weights, backend: str, device: str, precision: str) -> Backend:

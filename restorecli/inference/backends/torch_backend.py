@@ -30,6 +30,8 @@ _TYPES = {
 }
 # Whether TF32 may be used is a setting of the whole process, and there may be a thread for each device.
 _STARTING = threading.Lock()
+_LIMITED: set[str] = set()
+"""Devices whose memory this module has bounded."""
 
 
 class TorchBackend:
@@ -52,8 +54,14 @@ class TorchBackend:
         if not self._on_cuda:
             torch.set_num_threads(threads())
         network = load_network(weights, self.precision)
-        with self._errors():
-            self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        try:
+            with self._errors():
+                self._network = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        except OutOfMemory as error:
+            remedy = " or use --device cpu" if self._on_cuda else ""
+            raise BackendError(
+                f"the memory of {self.device} is full: close other programs{remedy}", kind="device"
+            ) from error
         self._known: deque[tuple[np.ndarray, Statistics]] = deque(maxlen=8 + self.together)
 
     def start(self, windows: Sequence[Window], strength: float) -> list[Pending]:
@@ -75,10 +83,14 @@ class TorchBackend:
 
         return [partial(wait, index) for index in range(len(windows))]
 
-    def limit(self, memory: int) -> None:
-        if self._on_cuda:
-            total = torch.cuda.get_device_properties(self._device).total_memory
-            torch.cuda.set_per_process_memory_fraction(min(1.0, memory / total), self._device)
+    def limit(self, memory: int | None) -> None:
+        # A bound is the process's: it goes with the next one that has none, but one that a program set itself stays.
+        if not self._on_cuda or (memory is None and self.device not in _LIMITED):
+            return
+        total = torch.cuda.get_device_properties(self._device).total_memory
+        share = 1.0 if memory is None else min(1.0, memory / total)
+        torch.cuda.set_per_process_memory_fraction(share, self._device)
+        (_LIMITED.discard if memory is None else _LIMITED.add)(self.device)
 
     def free_memory(self) -> int | None:
         if self._on_cuda:
