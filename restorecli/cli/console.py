@@ -181,10 +181,10 @@ class Progress:
             # What leaves the bar its place on a line of 80.
             self._bar.update(self._task, completed=completed, description=text[: 20 if speed else 32], speed=speed)
 
-    def step(self, completed: float) -> None:
-        """Move the bar to ``completed`` of its total; what it says stays."""
+    def step(self, completed: float, total: float) -> None:
+        """Move the bar to ``completed`` of ``total``; what it says stays."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=completed)
+            self._bar.update(self._task, completed=completed, total=total)
 
     def figures(self, speed: str, below: Sequence[str]) -> None:
         """Say how fast it goes, on the bar, and figures (``name value``) on the lines below it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -209,8 +210,9 @@ def _folders(hazy: Path | None, clear: Path | None, rainy: Path | None, clean: P
 
 def _overrides(config: TrainConfig, settings: list[str], numbers: Mapping[str, int | None]) -> list[str]:
     """The options that stand for fields of the preset, and ``--set``; the same field by both is refused."""
-    # Without rendered photos all crops are those of the two folders.
-    rendered = config.with_overrides(settings).rendered.weight > 0
+    # Without rendered photos all crops are those of the two folders. The other settings may fit these options alone.
+    weight = [pair for pair in settings if pair.partition("=")[0].strip() == "rendered.weight"]
+    rendered = config.with_overrides(weight).rendered.weight > 0
     fields = {"batch": "data.batch" if rendered else "unpaired.batch", "crop": "data.crop"}
     given = {fields.get(name, name): value for name, value in numbers.items() if value is not None}
     keys = [pair.partition("=")[0].strip() for pair in settings]
@@ -263,18 +265,20 @@ def _learn(options: Options, console: Console, *, dry_run: bool) -> int:
     if dry_run:
         console.result(describe(options).rstrip("\n"))
         return 0
-    with console.progress(options.config.steps, "steps") as bar:
+    # Of several processes the first one alone tells of events.
+    first = os.environ.get("RANK", "0") == "0"
+    with console.progress(options.config.steps, "steps") if first else nullcontext(Progress(None, None)) as bar:
         outcome = run(options, lambda event: _show(event, console, bar))
     if outcome.report:
         console.note(outcome.report)
-    # Of several processes, only the first one has written and says so.
-    if os.environ.get("RANK", "0") == "0":
+    if first:
         console.result(str(outcome.weights))
     return 0
 
 
 def _show(event: Event, console: Console, bar: Progress) -> None:
-    bar.step(event.step)
+    # A length in epochs is one in steps only when the folders have been looked into.
+    bar.step(event.step, event.steps)
     figures = [f"{name} {value:.4g}" for name, value in event.values.items()]
     speed = f"{event.speed:.3g} photos/s" if event.speed else ""
     if event.kind == "step":

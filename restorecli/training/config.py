@@ -349,7 +349,7 @@ class TrainConfig:
             ),
             (self.optimiser.accumulate >= 1, "optimiser.accumulate must be at least 1"),
             (self.optimiser.warmup >= 0, "optimiser.warmup must not be negative"),
-            (self.seed >= 0, f"seed must not be negative, not {self.seed}"),
+            (0 <= self.seed < 2**32, f"seed must be from 0 to {2**32 - 1}, not {self.seed}"),
             (self.data.cache_mb >= 0, "data.cache_mb must not be negative"),
             (
                 all(

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from restorecli.errors import PhotoError, TrainingError, UsageError
-from restorecli.pairs import photos_in
+from restorecli.pairs import meant, photos_in
 from restorecli.photo import read_photo
 from restorecli.photo.bits import eight_bits
 from restorecli.training.config import TrainConfig
@@ -78,11 +78,14 @@ def read_rgb(path: Path) -> np.ndarray:
 
 
 def training_photos(folder: Path, exclude: tuple[str, ...]) -> list[Path]:
-    """The photos of a folder without the excluded ones; :class:`TrainingError` when none is left."""
+    """The photos of a folder without the excluded ones, and without what restoring put beside them.
+
+    :class:`TrainingError` when none is left.
+    """
     if not os.path.isdir(folder):
         raise TrainingError(f"{folder} is not a folder: give a folder of photos", kind="missing")
     try:
-        there = photos_in(folder)
+        there = meant(photos_in(folder))
     except UsageError as error:
         raise TrainingError(str(error), kind=error.kind) from error
     found = [p for p in there if not any(fnmatch.fnmatch(p.name, pattern) for pattern in exclude)]
@@ -90,6 +93,10 @@ def training_photos(folder: Path, exclude: tuple[str, ...]) -> list[Path]:
         why = f": data.exclude leaves out all {len(there)}" if there else ""
         raise TrainingError(f"{folder} holds no photo to train on{why or '; name another folder'}", kind="empty")
     return found
+
+
+LAST_BATCHES = 60
+"""Seconds for which a worker makes batches after a SIGTERM, unless the run lets it go before."""
 
 
 class PhotoCache:
@@ -353,19 +360,23 @@ class Batches(Dataset):
 
     def _rgbd(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A photo (H, W, 3) and its depth (H, W), uint8, the farthest point at 255."""
-        index = int(rng.integers(len(self.rgbd)))
-        path, depth_path = self.rgbd[index]
-        try:
-            photo, depth = self.cache.get(path), self.cache.get(depth_path)[..., 0]
-        except PhotoError as error:
-            raise TrainingError(f"{error}", kind="unreadable") from error
-        if photo.shape[:2] != depth.shape:
-            raise TrainingError(f"{depth_path} is not of the size of {path}")
-        # Cameras that measure depth leave an unreliable margin.
-        margin = min(photo.shape[:2]) // 40
-        photo = photo[margin : photo.shape[0] - margin, margin : photo.shape[1] - margin]
-        depth = depth[margin : depth.shape[0] - margin, margin : depth.shape[1] - margin]
-        return photo, _stretched(depth)
+        for _ in range(20):
+            path, depth_path = self.rgbd[int(rng.integers(len(self.rgbd)))]
+            if path in self.broken:
+                continue
+            try:
+                photo, depth = self.cache.get(path), self.cache.get(depth_path)[..., 0]
+                if photo.shape[:2] != depth.shape:
+                    raise PhotoError(f"{depth_path} is not of the size of {path}", kind="size")
+            except PhotoError as error:
+                self.broken[path] = str(error)
+                continue
+            # Cameras that measure depth leave an unreliable margin.
+            margin = min(photo.shape[:2]) // 40
+            photo = photo[margin : photo.shape[0] - margin, margin : photo.shape[1] - margin]
+            depth = depth[margin : depth.shape[0] - margin, margin : depth.shape[1] - margin]
+            return photo, _stretched(depth)
+        raise TrainingError(f"too many photos beside {path} cannot be used: clean data.rgbd up", kind="unreadable")
 
     def _as_files(self, rendered: Rendered, rng: np.random.Generator) -> Rendered:
         """Some crops enlarged, some through JPEG, as real photos are; some with the thumbnail of the crop alone."""
@@ -477,8 +488,13 @@ def batches(data: Batches, start: int, workers: int, device: torch.device) -> It
 
 
 def _begin_worker(number: int) -> None:
-    """A Ctrl-C, which a terminal sends to all processes alike, is for the run to answer, which still needs a batch."""
+    """A Ctrl-C, which a terminal sends to all processes alike, is for the run to answer, which still needs a batch.
+
+    So is a SIGTERM, which systems send so too; as the run itself ends workers with it, they end a while later.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(LAST_BATCHES) and None)
     _one_of_several(number)
 
 

@@ -26,6 +26,10 @@ Scores = dict[str, float]
 WINDOW = 768
 """Photos without a target are measured on the middle of this many pixels an edge."""
 
+VALIDATED = 1536
+"""Pairs are measured on the middle of this many pixels an edge: in one piece larger photos take more memory than
+training does."""
+
 
 class Examination(Protocol):
     """Scores of a network, and their order."""
@@ -96,10 +100,11 @@ class Unpaired:
 def validate(
     model: Generator, pairs: list[tuple[Path, Path]], device: torch.device, dtype: torch.dtype
 ) -> dict[str, float]:
-    """Mean PSNR over the pairs, and its gain over the unrestored photos, in dB (RGB and luma)."""
+    """Mean PSNR over the pairs, and its gain over the unrestored photos, in dB (RGB and luma); of large photos over
+    their middle alone."""
     rows = []
     for source, wanted in pairs:
-        photo, target = read_rgb(source), read_rgb(wanted)
+        photo, target = (middle(read_rgb(path), VALIDATED) for path in (source, wanted))
         restored = restore_array(model, photo, device, dtype)
         scores = [psnr(restored, target), psnr_y(restored, target), psnr(photo, target), psnr_y(photo, target)]
         rows.append([min(score, 100.0) for score in scores])
@@ -145,6 +150,11 @@ def middles(paths: Sequence[Path], window: int = WINDOW) -> list[np.ndarray]:
             continue
         if min(photo.shape[:2]) < SMALLEST:
             continue
-        top, left = (max(0, (side - window) // 2) for side in photo.shape[:2])
-        found.append(np.ascontiguousarray(photo[top : top + window, left : left + window]))
+        found.append(middle(photo, window))
     return found
+
+
+def middle(photo: np.ndarray, window: int) -> np.ndarray:
+    """The middle of a photo (H, W, C), up to ``window`` pixels an edge."""
+    top, left = (max(0, (side - window) // 2) for side in photo.shape[:2])
+    return np.ascontiguousarray(photo[top : top + window, left : left + window])

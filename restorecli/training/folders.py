@@ -32,6 +32,12 @@ class Folders:
 def open_folders(options: Options) -> Folders:
     """Find the photos; :class:`TrainingError` when there is nothing to learn from or to validate on."""
     _refuse_nested(options.degraded, options.clear)
+    for folder in (options.degraded, options.clear):
+        if options.run.resolve().is_relative_to(folder.resolve()):
+            raise TrainingError(
+                f"--out {options.run} lies inside {folder}, whose photos would include its sheets: choose another",
+                kind="folders",
+            )
     exclude = options.config.data.exclude
     degraded, clear = (training_photos(folder, exclude) for folder in (options.degraded, options.clear))
     for folder, photos in ((options.degraded, degraded), (options.clear, clear)):

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from restorecli.weights import load_network, ranges, resolve, save_network
 
 FREE_TO_CHANGE = (
     "steps", "epochs", "log_every", "checkpoint_every", "sample_every", "validate_every", "optimiser.accumulate",
+    "data.cache_mb",
 )  # fmt: skip
 """Fields that a run may be resumed with other values of: they change how long and how often, not what is learnt."""
 
@@ -71,6 +72,15 @@ def train(options: Options, on_event: Callable[[Event], None]) -> Outcome:
             return _train(options, on_event, entered)
     except (PhotoError, OSError) as error:
         raise TrainingError(f"cannot go on: {error}; the last checkpoint is intact", kind="unwritable") from error
+    except RuntimeError as error:
+        # The only sign that PyTorch gives of it.
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a process that makes batches has died ({str(error).splitlines()[0]}): run the same command to go on, "
+            "with fewer --workers where memory ran out, and in a container with more shared memory (--shm-size)",
+            kind="workers",
+        ) from error
 
 
 def _train(options: Options, on_event: Callable[[Event], None], entered: ExitStack) -> Outcome:
@@ -90,8 +100,7 @@ def _train(options: Options, on_event: Callable[[Event], None], entered: ExitSta
     )
     tell = on_event if processes.first else _nobody
     _make_folder(options.run)
-    if processes.first:
-        entered.enter_context(alone_in(options.run))
+    _enter(options.run, processes, entered, device)
     for folder in (options.run, options.run / "checkpoint", options.run / "samples"):
         remove_remains(folder)
     checkpoint = options.run / "checkpoint" / "last.safetensors"
@@ -129,7 +138,12 @@ def _train(options: Options, on_event: Callable[[Event], None], entered: ExitSta
         players.balance.norms = facts.get("balance", [])
         sums, counts = facts.get("sums", {}), facts.get("counts", {})
         standing.load(facts.get("standing", {}), step)
-    processes.wait()
+    saved = step
+    if processes.differ(step, device):
+        raise TrainingError(
+            f"the processes find checkpoints of other steps in {options.run}: it must be one folder for all of them",
+            kind="checkpoint",
+        )
     journal = None
     if processes.first:
         write_bytes_atomic(config.to_toml().encode(), options.run / "config.toml", overwrite=True)
@@ -159,6 +173,9 @@ def _train(options: Options, on_event: Callable[[Event], None], entered: ExitSta
             "counts": counts,
             "standing": standing.facts(),
         }
+        nonlocal saved
+        # Also when it fails: what failed once is not tried again.
+        saved = step
         save_checkpoint(checkpoint, players.modules(), players.optimisers(), facts)
         if standing.guarded:
             # What is given back is never worse than what was started from, also when the run stops early.
@@ -249,17 +266,20 @@ def _train(options: Options, on_event: Callable[[Event], None], entered: ExitSta
             if journal is not None and (step % config.sample_every == 0 or step == config.steps):
                 journal.sheet(step, players.average, moved(made[0], device), data, device)
             waited = time.perf_counter()
-    except KeyboardInterrupt:
+        save()
+    except BaseException as error:
         # Of half a step, which a second Ctrl-C leaves, some players have learnt and others not: it is not kept. Nor is
         # a start that was not measured yet: there is no best to give back.
-        if whole and (standing.best or not standing.guarded):
-            save()
+        asked = isinstance(error, KeyboardInterrupt)
+        if whole and (asked or step > saved) and (standing.best or not standing.guarded):
+            # Whatever else ended the run is what is to be told.
+            with nullcontext() if asked else suppress(PhotoError, OSError):
+                save()
         raise
     finally:
         restore_interrupts()
         if journal is not None:
             journal.close()
-    save()
     finished = step >= config.steps
     if broken:
         tell(Event("warning", step, config.steps, f"{len(broken)} photos could not be used and were passed over"))
@@ -339,6 +359,18 @@ def _refuse_other_run(
         )
 
 
+def _enter(run: Path, processes: Processes, entered: ExitStack, device: torch.device) -> None:
+    """Keep other runs out of the folder; where that fails, all processes are told, and the first one says why."""
+    refused: TrainingError | None = None
+    if processes.first:
+        try:
+            entered.enter_context(alone_in(run))
+        except TrainingError as error:
+            refused = error
+    if processes.any(refused is not None, device):
+        raise refused or TrainingError("the first process cannot begin, and says why", kind="occupied")
+
+
 def _make_folder(run: Path) -> None:
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -354,15 +386,18 @@ def _data(options: Options, data: Batches) -> str:
 
 
 def _defer_interrupts(echo: float) -> tuple[Callable[[], bool], Callable[[], None]]:
-    """Put the first Ctrl-C, or SIGTERM where a machine is taken away, off until the step is whole; the second one acts
-    at once, and a step that it breaks off is not kept. What comes within ``echo`` seconds of the first is the same one.
+    """Put the first Ctrl-C, SIGTERM (a machine is taken away) or SIGHUP (its terminal is) off until the step is whole;
+    the second one acts at once, and a step that it breaks off is not kept. What comes within ``echo`` seconds of the
+    first is the same one. What the process was told to ignore it goes on ignoring.
 
     Returns what tells whether there was one, and what puts the old handlers back.
     """
     if threading.current_thread() is not threading.main_thread():
         return lambda: False, lambda: None
     found: list[float] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handled = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in handled}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,17 +11,24 @@ from filelock import FileLock, Timeout
 
 from restorecli.errors import TrainingError
 
+_log = logging.getLogger(__name__)
+
 LOCK = ".lock"
 """Name of the file that a run holds locked; whatever ends the run, unlocks it."""
+
+
+PATIENCE = 5.0
+"""Seconds that a lock is waited for: processes of a run that was killed may live on for a moment."""
 
 
 @contextmanager
 def alone_in(run: Path) -> Iterator[None]:
     """Keep other runs, of this process and of others, out of the folder ``run``, which is there.
 
-    :class:`TrainingError` of the kind ``occupied`` where one is in it already.
+    On a disk that has no locks this does nothing. :class:`TrainingError` of the kind ``occupied`` where another run is
+    in it already.
     """
-    lock = FileLock(run / LOCK, blocking=False)
+    lock = FileLock(run / LOCK, timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout as error:
@@ -28,6 +36,8 @@ def alone_in(run: Path) -> Iterator[None]:
             f"another run is at work in {run}: stop it first (Ctrl-C keeps its steps), or choose another --out",
             kind="occupied",
         ) from error
+    except (OSError, NotImplementedError) as error:
+        _log.warning("%s: this disk has no locks (%s); do not start another run there", run, error)
     try:
         yield
     finally:

@@ -81,9 +81,9 @@ class Processes:
             return flag
         return bool(self.gather(torch.tensor([float(flag)], device=device)).max() > 0)
 
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.count > 1:
-            from accelerate.utils import wait_for_everyone
-
-            wait_for_everyone()
+    def differ(self, number: int, device: torch.device) -> bool:
+        """Whether the processes have other numbers; waits until all are here."""
+        if self.count == 1:
+            return False
+        numbers = self.gather(torch.tensor([number], device=device))
+        return bool((numbers != numbers[0]).any())

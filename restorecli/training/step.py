@@ -173,6 +173,11 @@ def compiling() -> Iterator[None]:
 
 def compile_players(players: Players) -> None:
     """Put the forward passes of all networks through ``torch.compile``; their names and weights stay as they are."""
+    if players.balance.share > 0:
+        import torch._functorch.config as functorch
+
+        # Measuring the norms goes back through a graph twice, whose buffers must be there the second time.
+        functorch.donated_buffer = False
     networks: list[nn.Module] = [players.restorer]
     if players.branch is not None:
         networks += [players.branch.degrader, players.branch.judge_clear, players.branch.judge_degraded]

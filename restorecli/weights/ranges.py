@@ -29,9 +29,12 @@ def from_metadata(metadata: Mapping[str, str]) -> dict[str, tuple[float, float]]
     found = {}
     for name, bounds in given.items():
         numbers = bounds if isinstance(bounds, list) and len(bounds) == 2 else []
-        if not numbers or not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
-            raise ValueError(f"the range of {name} must be two numbers")
-        low, high = (float(value) for value in numbers)
+        try:
+            if not numbers or not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+                raise ValueError(f"the range of {name} must be two numbers")
+            low, high = (float(value) for value in numbers)
+        except OverflowError as error:  # An integer of hundreds of digits.
+            raise ValueError(f"the range of {name} must be two numbers") from error
         if low > high:
             raise ValueError(f"the range of {name} ends before it begins")
         found[name] = low, high

@@ -79,6 +79,7 @@ def test_overrides_reach_every_section() -> None:
         "optimiser.lr=-1",
         "data.scale=[1, 2, 3]",
         "seed=-1",
+        "seed=4294967296",
         "optimiser.beta2=2",
         "unpaired.weight=-1",
         "unpaired.degrader=[]",

@@ -153,6 +153,12 @@ def test_depth_is_read_with_its_photo(
     columns = batch.rendered.degraded.mean((1, 2))
     slope = columns[:, -8:].mean(1) - columns[:, :8].mean(1)
     assert int((slope.abs() > 0.02).sum()) >= 4
+    # Another photo of the folder whose depth is of another size is passed over, and told of.
+    cv2.imwrite(str(root / "rgb" / "2.png"), np.zeros((50, 120, 3), np.uint8))
+    cv2.imwrite(str(root / "depth" / "2.png"), depth)
+    data = _data(config, degraded_folder, clear_folder)
+    broken = [reason for step in range(4) for reason in data[step].broken]
+    assert len(broken) == 1 and "2.png is not of the size of" in broken[0]
 
 
 def test_an_enlarged_crop_knows_its_place(small_config: TrainConfig, degraded_folder: Path, clear_folder: Path) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from skimage import data as photos
 
 from restorecli import Restorer
+from restorecli.training import examination
 from restorecli.training.config import TrainConfig
 from restorecli.training.examination import Unpaired, middles, restore_array
 from restorecli.training.loop import train
@@ -53,6 +54,21 @@ def test_photos_are_measured_as_the_engine_restores_them(task: str, tmp_path: Pa
     assert int(np.abs(measured.astype(int) - engine).max()) <= 1
     one = restore_array(network, photo[:1, :1], torch.device("cpu"))
     assert one.shape == (1, 1, 3)
+
+
+def test_of_large_pairs_the_middle_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, sizes = noise(100, 60), []
+    cv2.imwrite(str(tmp_path / "a.png"), photo)
+
+    def restored(model: object, given: np.ndarray, *where: object) -> np.ndarray:
+        sizes.append(given.shape)
+        assert np.array_equal(given[..., ::-1], photo[10:90])
+        return given
+
+    monkeypatch.setattr(examination, "VALIDATED", 80)
+    monkeypatch.setattr(examination, "restore_array", restored)
+    scores = examination.validate(None, [(tmp_path / "a.png",) * 2], torch.device("cpu"), torch.float32)  # type: ignore[arg-type]
+    assert sizes == [(80, 60, 3)] and scores["val_psnr"] == 100
 
 
 def test_better_is_nearer_and_harmless() -> None:

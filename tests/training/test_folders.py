@@ -29,6 +29,19 @@ def test_a_folder_in_the_other_is_refused(options: Options) -> None:
             open_folders(replace(options, degraded=pair[0], clear=pair[1]))
 
 
+def test_a_run_among_the_photos_is_refused(options: Options) -> None:
+    """Its sheets would be learnt from at the next start."""
+    for folder in (options.degraded, options.clear):
+        with pytest.raises(TrainingError, match=r"--out .* lies inside"):
+            open_folders(replace(options, run=folder / "runs" / "mine"))
+
+
+def test_what_restoring_put_beside_photos_is_not_learnt_from(options: Options) -> None:
+    before = open_folders(options).degraded
+    shutil.copy(before[0], before[0].with_stem(before[0].stem + "_derained"))
+    assert open_folders(options).degraded == before
+
+
 def test_the_same_photos_in_both_are_told(options: Options) -> None:
     assert open_folders(options).warnings == ()
     twin = next(options.clear.iterdir())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from restorecli.errors import BackendError, PhotoError, TrainingError
 from restorecli.models.resnet import ResNet
-from restorecli.training import estimate, loop
+from restorecli.training import estimate, loop, occupied
 from restorecli.training import step as stepping
+from restorecli.training.checkpoint import save_checkpoint
 from restorecli.training.config import TrainConfig, load_preset
 from restorecli.training.cyclegan import CycleGAN
 from restorecli.training.estimate import describe
@@ -409,6 +413,51 @@ def test_ctrl_c_and_sigterm_wait_for_the_step(number: signal.Signals, options: O
     train(options, events.append)
     assert events[0].step == 3
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_during_the_last_checkpoint_does_not_cost_it(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        save_checkpoint(*arguments)
+
+    options = replace(options, config=options.config.with_overrides(["checkpoint_every=1000"]))
+    monkeypatch.setattr(loop, "save_checkpoint", interrupted)
+    assert train(options, _quiet).finished
+
+
+def test_what_ends_a_run_between_steps_costs_none(options: Options) -> None:
+    def close(event: Event) -> None:
+        if event.kind == "step" and event.step == 3:
+            raise BrokenPipeError("nobody reads on")
+
+    options = replace(options, config=options.config.with_overrides(["checkpoint_every=1000"]))
+    with pytest.raises(TrainingError, match="nobody reads on"):
+        train(options, close)
+    events: list[Event] = []
+    train(options, events.append)
+    assert events[0].step == 3
+
+
+def test_a_worker_that_dies_is_told_of_with_a_remedy(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    def died(*arguments: Any) -> Iterator[Any]:
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        yield
+
+    monkeypatch.setattr(loop, "batches", died)
+    with pytest.raises(TrainingError, match="fewer --workers") as caught:
+        train(options, _quiet)
+    assert caught.value.kind == "workers"
+    assert not (options.run / "checkpoint" / "last.safetensors").exists(), "nothing was learnt yet"
+
+
+def test_a_disk_without_locks_is_no_obstacle(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(occupied.FileLock, "acquire", refused)
+    assert train(options, _quiet).finished
 
 
 def test_a_second_ctrl_c_keeps_no_half_step(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:

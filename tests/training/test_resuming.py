@@ -165,8 +165,10 @@ def test_two_processes_learn_what_one_with_the_doubled_batch_does(options: Optio
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no Ctrl-C to send to a group")
-@pytest.mark.parametrize("count", [1, 2])
-def test_a_ctrl_c_that_all_processes_get_keeps_what_was_learnt(count: int, options: Options) -> None:
+@pytest.mark.parametrize(("count", "number"), [(1, signal.SIGINT), (1, signal.SIGTERM), (2, signal.SIGTERM)])
+def test_a_ctrl_c_that_all_processes_get_keeps_what_was_learnt(
+    count: int, number: signal.Signals, options: Options
+) -> None:
     """Those that make batches too, and twice where a launcher passes on what the terminal sent already."""
     # Steps that take longer than the launcher does.
     more = ["steps=100000", "checkpoint_every=100000", "log_every=1", "unpaired.weight=0", "data.batch=64"]
@@ -180,7 +182,7 @@ def test_a_ctrl_c_that_all_processes_get_keeps_what_was_learnt(count: int, optio
         time.sleep(0.1)
     for _ in range(count):
         for rank in ranks:
-            os.killpg(rank.pid, signal.SIGINT)
+            os.killpg(rank.pid, number)
         time.sleep(0.05)
     assert [rank.wait(timeout=60) for rank in ranks] == [-signal.SIGINT] * count
     with safe_open(endless.run / "checkpoint" / "last.safetensors", framework="pt") as file:
