@@ -65,7 +65,6 @@ def run(
         remove_remains(folder, keep=sources)
     output = _Output(format, quality, overwrite, preserve_times, grounds)
     with ThreadPoolExecutor(workers, "read") as readers, ThreadPoolExecutor(workers, "write") as writers:
-        line = _Line(writers, workers, output, on_progress, look)
         writing: deque[Future[Result]] = deque()
 
         def tell() -> None:
@@ -74,6 +73,11 @@ def run(
             with line.telling:
                 on_result(writing.popleft().result())
 
+        def tell_of_written() -> None:
+            while writing and writing[0].done():
+                tell()
+
+        line = _Line(writers, workers, output, tell_of_written if len(engines) == 1 else None, on_progress, look)
         lanes = [line.lane(engine) for engine in engines]
         bounds = [engine.most_pixels for engine in engines if engine.most_pixels is not None]
         # What is read ahead under a bound on memory may be larger than what that was planned for.
@@ -83,15 +87,16 @@ def run(
             with contextlib.closing(in_order(reading, lanes, line.stop)) as restored:
                 for writes in restored:
                     writing.append(writes)
-                    while writing and writing[0].done():
-                        tell()
+                    tell_of_written()
             while writing:
                 tell()
-        except BaseException:
+        except BaseException as error:
             # Photos that are restored are worth the moment that writing them takes.
             readers.shutdown(wait=False, cancel_futures=True)
             while writing:
                 tell()
+            if isinstance(error, _Untold) and error.__cause__ is not None:
+                raise error.__cause__ from None
             raise
 
 
@@ -202,6 +207,10 @@ class _Stopped(BaseException):
     """Leaves a photo that nobody waits for any more."""
 
 
+class _Untold(BaseException):
+    """Leaves a photo because another could not be told of, which is no failure of this one; its cause says why."""
+
+
 @dataclass(frozen=True)
 class _Begun:
     """A photo that is being restored, or that never will be."""
@@ -223,9 +232,12 @@ class _Line:
         writers: ThreadPoolExecutor,
         workers: int,
         output: _Output,
+        between: Callable[[], None] | None,
         on_progress: Progress | None,
         look: Look | None,
     ) -> None:
+        """``between`` is called between the tiles of a photo, however long it takes."""
+        self._between = between
         self._writers, self._workers, self._output = writers, workers, output
         self._on_progress, self._look = on_progress, look
         self._room = threading.Semaphore(workers)
@@ -284,6 +296,11 @@ class _Line:
     def _progress(self, job: Job, done: int, total: int) -> None:
         if self.stop.is_set():
             raise _Stopped
+        if self._between is not None:
+            try:
+                self._between()
+            except Exception as error:
+                raise _Untold from error
         if self._on_progress is not None:
             with self.telling:
                 self._on_progress(job, done, total)

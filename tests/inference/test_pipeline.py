@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -257,6 +258,41 @@ def test_within_a_bound_on_memory_nothing_is_read_ahead_and_what_cannot_fit_is_n
     assert results[1].error is not None and results[1].error.kind == "out_of_memory"
     assert "1.png: is too large for --max-memory, which holds a photo of 0.001 MP" in str(results[1].error)
     assert told == ["read 0", "started", "read 1", "read 2", "started"]
+
+
+class Slow(Fake):
+    """An engine whose photos have two tiles, the second of which takes until the photo before is written."""
+
+    def __init__(self, results: list[Result]) -> None:
+        self.results = results
+        self.told: list[int] = []
+
+    def start(self, photo: Photo, progress: object = None) -> Fake:
+        self.progress = progress
+        return super().start(photo)
+
+    def wait(self) -> tuple[Photo, Details]:
+        time.sleep(0.2)
+        self.progress(1, 2)  # type: ignore[operator]
+        self.told.append(len(self.results))
+        return super().wait()
+
+
+def test_a_photo_is_told_of_while_the_next_is_restored(tmp_path: Path) -> None:
+    jobs, results = failing_jobs(tmp_path), []
+    engine = Slow(results)
+    options = {"overwrite": False, "format": "same", "quality": 95, "workers": 2, "max_pixels": 10**6}
+    run(jobs, [engine], on_result=results.append, **options)  # type: ignore[arg-type, list-item]
+    assert engine.told == [0, 1, 2, 3, 4] and len(results) == len(jobs)
+    for job in jobs:
+        job.target.unlink()
+
+    def closed(result: Result) -> None:
+        raise BrokenPipeError
+
+    results.clear()
+    with pytest.raises(BrokenPipeError):
+        run(jobs, [Slow(results)], on_result=closed, **options)  # type: ignore[arg-type, list-item]
 
 
 def failing_jobs(folder: Path) -> list[Job]:
