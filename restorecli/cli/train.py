@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -210,9 +210,14 @@ def _folders(hazy: Path | None, clear: Path | None, rainy: Path | None, clean: P
 
 def _overrides(config: TrainConfig, settings: list[str], numbers: Mapping[str, int | None]) -> list[str]:
     """The options that stand for fields of the preset, and ``--set``; the same field by both is refused."""
-    # Without rendered photos all crops are those of the two folders. The other settings may fit these options alone.
-    weight = [pair for pair in settings if pair.partition("=")[0].strip() == "rendered.weight"]
-    rendered = config.with_overrides(weight).rendered.weight > 0
+    # Without rendered photos all crops are those of the two folders. What is wrong with a setting is told of later, as
+    # it may fit these options alone.
+    weight = config.rendered.weight
+    for key, _, value in (pair.partition("=") for pair in settings):
+        if key.strip() == "rendered.weight":
+            with suppress(ValueError):
+                weight = float(value)
+    rendered = weight > 0
     fields = {"batch": "data.batch" if rendered else "unpaired.batch", "crop": "data.crop"}
     given = {fields.get(name, name): value for name, value in numbers.items() if value is not None}
     keys = [pair.partition("=")[0].strip() for pair in settings]

@@ -26,7 +26,7 @@ def test_a_photo_saved_anew_while_it_is_restored_in_place_stays(
     how: str, restore: Restore, photo: Photo, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there, newer = photo("in/p.png"), noise(30, 50, seed=9)
-    genuine = pipeline.read_photo
+    genuine = pipeline.read_within
 
     def read(*arguments: object, **options: object) -> object:
         found = genuine(*arguments, **options)  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ def test_a_photo_saved_anew_while_it_is_restored_in_place_stays(
         os.replace(target, there)
         return found
 
-    monkeypatch.setattr(pipeline, "read_photo", read)
+    monkeypatch.setattr(pipeline, "read_within", read)
     call = restore("derain", there, "--out", there, "--overwrite", "--json", *engine("derain"))
     assert call.code == 1 and call.objects[0]["error"]["kind"] == "changed"
     with Image.open(there) as kept:
