@@ -131,8 +131,8 @@ class Engine:
         """The tiles of a photo; :class:`~restorecli.errors.PhotoError` when the bound on memory is too small."""
         taken = self._taken(pixels)
         if alpha is not None:
-            # It is read, and coded again, as a fourth channel.
-            taken += 4 * alpha.nbytes + (pixels.nbytes if transparency.hides(alpha) else 0)
+            # It is read, and coded again, as a fourth channel; what filling takes is not given to the tiles afterwards.
+            taken += 4 * alpha.nbytes + (transparency.COPIES * pixels.nbytes if transparency.hides(alpha) else 0)
         return plan_for(pixels, self.backend, tile=self._tile, max_memory=self._max_memory, taken=taken)
 
     def _taken(self, pixels: np.ndarray) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+COPIES = 4
+"""Times the memory of the pixels that :func:`filled` takes on its way, its result among it."""
 _BAND = 256
 """Rows that are filled at once: what is gathered for them is small beside the photo."""
 
@@ -14,10 +16,7 @@ def hides(alpha: np.ndarray | None) -> bool:
 
 
 def filled(pixels: np.ndarray, alpha: np.ndarray | None) -> np.ndarray:
-    """(H, W, C) pixels, where fully transparent those of the nearest pixel that is not, if there is one.
-
-    On the way it takes up to four times the memory of the pixels, its result among it.
-    """
+    """(H, W, C) pixels, where fully transparent those of the nearest pixel that is not, if there is one."""
     if alpha is None or not hides(alpha):
         return pixels
     import cv2
